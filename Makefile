@@ -1,0 +1,1 @@
+# Two commands: `make up` runs the platform, `make test` proves it.

@@ -1,0 +1,1 @@
+"""The long-running ingest process: adapters -> validate -> spool -> sinks."""

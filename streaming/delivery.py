@@ -1,0 +1,86 @@
+"""What an adapter hands to the pipeline: one packed batch, what it could not use, and how to acknowledge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from wellos.readings import empty
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wellos.clock import Clock
+    from wellos.readings import Readings
+    from wellos.registry import Connection
+
+__all__ = ["Adapter", "ConnectionLost", "Delivery", "Gap", "Rejected", "Status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something received that is not a reading of a known tag: kept whole in quarantine."""
+
+    reason: str
+    """One of the fixed words of `quarantine.reason`: unknown_tag, wrong_tenant, malformed, too_large, future, ..."""
+    detail: str
+    source: str
+    """Topic, node id or register it came from."""
+    original: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Readings that were never received: a row of `ingest_gaps`."""
+
+    start_us: int
+    end_us: int
+    reason: str
+    tag_id: int | None = None
+    """None: every tag of the connection."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One unit of acknowledgement from one connection."""
+
+    connection_id: int
+    received_us: int
+    readings: Readings = field(default_factory=empty)
+    rejected: tuple[Rejected, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    settle: Callable[[], None] | None = None
+    """Called once on the event loop after the delivery is durable: acknowledges the source, where it can be."""
+
+
+@dataclass(slots=True)
+class Status:
+    """What a connection's adapter last knew; read by /metrics and written to `ingest_connections`."""
+
+    state: str = "connecting"
+    """connecting, connected, failed, stopped"""
+    since_us: int = 0
+    last_reading_us: int = 0
+    error: str = ""
+
+
+class ConnectionLost(Exception):  # noqa: N818 - the field's word for it
+    """The peer is gone or never was there; the supervisor waits and starts a new adapter."""
+
+
+class Adapter(Protocol):
+    """One protocol's client for one connection. Built anew for every attempt to connect."""
+
+    loss_window: ClassVar[str]
+    """What can be lost before the spool has it, in one sentence."""
+
+    def __init__(self, connection: Connection, clock: Clock, status: Status) -> None:
+        """Parse addresses; no I/O."""
+        ...
+
+    async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
+        """Connect and deliver until cancelled; raise ConnectionLost when the peer goes.
+
+        `emit` waits while the pipeline is full.
+        """
+        ...

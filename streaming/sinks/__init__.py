@@ -1,0 +1,1 @@
+"""Where readings go from the spool: PostgreSQL and Redis."""

@@ -1,0 +1,1 @@
+"""Durable store-and-forward: an append-only journal with CRC-framed records."""

@@ -1,0 +1,1 @@
+"""The WellOS data platform: the library that ingest, Dagster and the command line share."""

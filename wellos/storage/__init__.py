@@ -1,0 +1,1 @@
+"""Hot (Redis), warm (PostgreSQL) and, later, cold storage."""

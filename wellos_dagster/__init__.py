@@ -1,0 +1,1 @@
+"""The Dagster code location: assets and checks that call the library."""
