@@ -55,13 +55,20 @@ class Delivery:
 
 @dataclass(slots=True)
 class Status:
-    """What a connection's adapter last knew; read by /metrics and written to `ingest_connections`."""
+    """What a connection's adapter last knew; read by /metrics and written to `ingest_connections`.
+
+    The supervisor keeps one for the life of a connection and hands it to every adapter it builds for it.
+    """
 
     state: str = "connecting"
     """connecting, connected, failed, stopped"""
     since_us: int = 0
     last_reading_us: int = 0
     error: str = ""
+    heard_us: int = 0
+    """Platform time of the last word from the peer, readings or not, 0 for never. Kept by the adapter; the next one
+    begins with a Gap of the whole connection from here to its own first word, unless the source has kept everything.
+    """
 
 
 class ConnectionLost(Exception):  # noqa: N818 - the field's word for it
