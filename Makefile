@@ -12,7 +12,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) <= v < (3, 13) and "" or "WellOS needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d: make up PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else "WellOS needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d: make up PYTHON=python3.11" % v)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python cannot make an environment. On Debian: apt-get install python3-venv"; exit 1; }
 
 # A stamp a lock file: nothing is installed twice, and a changed lock file is installed again.
