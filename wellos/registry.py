@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from wellos.errors import ConfigurationError, Problem
+from wellos.protocols import CONFIGS
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
-__all__ = ["Connection", "Mode", "Protocol", "Tag"]
+    import psycopg
+
+__all__ = ["Connection", "LiftType", "Mode", "Protocol", "Tag", "load_connections"]
 
 Protocol = Literal["opcua", "modbus", "mqtt"]
 Mode = Literal["poll", "rbe"]
@@ -38,7 +46,9 @@ class Tag:
     high: float | None = None
     interval_s: float = 15.0
     mode: Mode = "poll"
-    sentinels: tuple[float, ...] = ()
+    sentinels: Sequence[float] = ()
+    resolution: float | None = None
+    """Least step of the instrument in `unit`; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +64,37 @@ class Connection:
     """Validated by the protocol's model in `wellos.protocols`; hidden in `repr` as it may hold a password."""
     tags: tuple[Tag, ...] = ()
     enabled: bool = True
+
+
+def load_connections(conn: psycopg.Connection[Any], *, names: Sequence[str] | None = None) -> tuple[Connection, ...]:
+    """Return the enabled connections in use with their tags in use, by id; with `names`, only those.
+
+    Every configuration is validated first: ConfigurationError lists all mistakes, and any name that is not found.
+    """
+    wanted = None if names is None else list(names)
+    rows = conn.execute(query("registry_connections"), {"names": wanted}).fetchall()
+    connections = [Connection(*row) for row in rows]
+    _check(connections, wanted or ())
+    tags: dict[int, list[Tag]] = defaultdict(list)
+    found = conn.execute(query("registry_tags"), {"connections": [item.connection_id for item in connections]})
+    for connection_id, *rest in found:
+        tags[connection_id].append(Tag(*rest))
+    return tuple(replace(item, tags=tuple(tags[item.connection_id])) for item in connections)
+
+
+def _check(connections: Sequence[Connection], names: Sequence[str]) -> None:
+    unknown = sorted(set(names) - {item.name for item in connections})
+    problems = [Problem("no such connection in use", "See `wellos fleet export`.", field=name) for name in unknown]
+    for item in connections:
+        try:
+            CONFIGS[item.protocol].parse(item.config)
+        except ConfigurationError as error:
+            place = f"{item.tenant}.{item.name}.config"
+            problems += [replace(problem, field=f"{place}.{problem.field}") for problem in error.problems]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def query(name: str) -> str:
+    """PLACEHOLDER until wellos.storage.sql lands."""
+    return (Path(__file__).parent.parent / "sql" / "queries" / f"{name}.sql").read_text()
