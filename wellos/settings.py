@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +67,11 @@ class Settings(BaseSettings):
     compress_after_days: int = Field(7, ge=1, description="Age at which TimescaleDB compresses a chunk of readings.")
     raw_days: int = Field(90, ge=1, description="Age up to which readings stay in the warm tier.")
     aggregate_days: int = Field(730, ge=1, description="Age up to which aggregates are kept.")
+
+    partitions_start: date = Field(
+        date(2025, 1, 1),
+        description="First daily partition in Dagster; older days are refreshed, but have no partition.",
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
