@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wellos.clock import Clock, parse_clock
+from wellos.embedded.state import read_addresses
 from wellos.errors import ConfigurationError, Problem
 
 __all__ = ["Settings", "load_settings"]
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
 
     postgres_port: int = Field(0, ge=0, le=65535, description="Port of the embedded PostgreSQL; 0: a free one.")
     redis_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Redis; 0: a free one.")
+    redis_maxmemory: str | None = Field(
+        None, pattern=r"^\d+(kb|mb|gb)?$", description="Most memory of the embedded Redis, e.g. `2gb`; unset: no limit."
+    )
     mqtt_port: int = Field(0, ge=0, le=65535, description="Port of the embedded MQTT broker; 0: a free one.")
     opcua_port: int = Field(0, ge=0, le=65535, description="Port of the simulated OPC UA server; 0: a free one.")
     modbus_port: int = Field(0, ge=0, le=65535, description="Port of the simulated Modbus server; 0: a free one.")
@@ -84,10 +88,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read all settings; every unknown or wrong one is reported at once in a ConfigurationError."""
+    """Read all settings; every unknown or wrong one is reported at once in a ConfigurationError.
+
+    Where a platform runs on the data folder, whatever is set nowhere else, such as the addresses of its servers, is
+    what that platform has chosen: `wellos` in another terminal finds it.
+    """
     problems = _unknown_names()
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
+        running = read_addresses(settings.data_dir)
+        chosen = {name: value for name, value in running.items() if name not in settings.model_fields_set}
+        if chosen:
+            settings = Settings(**chosen, **overrides)  # type: ignore[arg-type]
         settings.make_clock()
     except ValidationError as error:
         for item in error.errors():
