@@ -1,5 +1,0 @@
-"""Registers the shared fixtures: one file a concern."""
-
-pytest_plugins = [
-    "tests.fix_db",
-]

@@ -1,1 +1,0 @@
-"""The four aggregates of the readings, in the asset graph."""

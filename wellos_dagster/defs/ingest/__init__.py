@@ -1,1 +1,0 @@
-"""What ingest stores and how it fares, in the asset graph."""

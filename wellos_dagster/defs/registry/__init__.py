@@ -1,1 +1,0 @@
-"""The registry in the asset graph."""
