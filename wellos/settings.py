@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wellos.clock import Clock, parse_clock
+from wellos.embedded.state import read_addresses
 from wellos.errors import ConfigurationError, Problem
 
 __all__ = ["Settings", "load_settings"]
@@ -43,6 +45,9 @@ class Settings(BaseSettings):
 
     postgres_port: int = Field(0, ge=0, le=65535, description="Port of the embedded PostgreSQL; 0: a free one.")
     redis_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Redis; 0: a free one.")
+    redis_maxmemory: str | None = Field(
+        None, pattern=r"^\d+(kb|mb|gb)?$", description="Most memory of the embedded Redis, e.g. `2gb`; unset: no limit."
+    )
     mqtt_port: int = Field(0, ge=0, le=65535, description="Port of the embedded MQTT broker; 0: a free one.")
     opcua_port: int = Field(0, ge=0, le=65535, description="Port of the simulated OPC UA server; 0: a free one.")
     modbus_port: int = Field(0, ge=0, le=65535, description="Port of the simulated Modbus server; 0: a free one.")
@@ -67,6 +72,11 @@ class Settings(BaseSettings):
     raw_days: int = Field(90, ge=1, description="Age up to which readings stay in the warm tier.")
     aggregate_days: int = Field(730, ge=1, description="Age up to which aggregates are kept.")
 
+    partitions_start: date = Field(
+        date(2025, 1, 1),
+        description="First daily partition in Dagster; older days are refreshed, but have no partition.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto`: console on a terminal, else JSON."
@@ -78,10 +88,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read all settings; every unknown or wrong one is reported at once in a ConfigurationError."""
+    """Read all settings; every unknown or wrong one is reported at once in a ConfigurationError.
+
+    Where a platform runs on the data folder, whatever is set nowhere else, such as the addresses of its servers, is
+    what that platform has chosen: `wellos` in another terminal finds it.
+    """
     problems = _unknown_names()
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
+        running = read_addresses(settings.data_dir)
+        chosen = {name: value for name, value in running.items() if name not in settings.model_fields_set}
+        if chosen:
+            settings = Settings(**chosen, **overrides)  # type: ignore[arg-type]
         settings.make_clock()
     except ValidationError as error:
         for item in error.errors():

@@ -1,1 +1,1 @@
-"""Hot (Redis), warm (PostgreSQL) and, later, cold storage."""
+"""The tiers a reading lives in: hot (Redis) and warm (PostgreSQL), and the SQL files they use."""

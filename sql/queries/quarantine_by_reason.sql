@@ -1,0 +1,5 @@
+-- What quarantine holds, by reason, and what was added since a moment.
+SELECT reason, count(*) AS items, count(*) FILTER (WHERE received_at >= %(since)s) AS recent, max(received_at) AS newest
+FROM quarantine
+GROUP BY reason
+ORDER BY items DESC, reason

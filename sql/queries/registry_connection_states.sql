@@ -1,0 +1,13 @@
+-- Every live connection: what it is, how many tags come over it, and what ingest last said of it.
+SELECT tenants.slug AS tenant, connections.name AS connection, connections.protocol, connections.enabled,
+       count(tags.tag_id)              AS tags,
+       count(DISTINCT tags.well_id)    AS wells,
+       coalesce(state.state, 'unknown') AS state,
+       state.since, state.last_reading_at, state.readings_total, state.readings_per_s, state.error, state.loss_window
+FROM scada_connections AS connections
+JOIN tenants USING (tenant_id)
+LEFT JOIN tags ON tags.connection_id = connections.connection_id AND tags.retired_at IS NULL
+LEFT JOIN ingest_connections AS state ON state.connection_id = connections.connection_id
+WHERE connections.retired_at IS NULL
+GROUP BY tenants.slug, connections.connection_id, state.connection_id
+ORDER BY tenants.slug, connections.name

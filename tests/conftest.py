@@ -1,0 +1,5 @@
+"""Registers the shared fixtures: one file a concern."""
+
+pytest_plugins = [
+    "tests.fix_db",
+]

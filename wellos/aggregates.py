@@ -1,0 +1,114 @@
+"""The four aggregates of the readings: refresh them, and say where they stand and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+from psycopg.rows import class_row, scalar_row
+
+from wellos.storage.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import psycopg
+
+__all__ = [
+    "WIDTHS",
+    "AggregateStatus",
+    "Hour",
+    "by_hour",
+    "day_window",
+    "days_with_readings",
+    "refresh",
+    "refresh_stale",
+    "statuses",
+]
+
+WIDTHS = {
+    "readings_1min": timedelta(minutes=1),
+    "readings_5min": timedelta(minutes=5),
+    "readings_1hour": timedelta(hours=1),
+    "readings_1day": timedelta(days=1),
+}
+"""Relation -> width of its buckets, finest first: each is built from the one before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateStatus:
+    """Where one aggregate stands: how far it is materialised, and how many changed ranges wait for a refresh."""
+
+    relation: str
+    watermark: datetime | None
+    materialised_to: datetime | None
+    refreshed_at: datetime | None
+    pending_invalidations: int
+
+    def lag_s(self, newest: datetime | None) -> float:
+        """Seconds of stored readings past the end of what is materialised; 0 when there are none.
+
+        The bucket that the newest reading falls into is still filling and is not counted.
+        """
+        if newest is None:
+            return 0.0
+        complete = day_floor(newest) + (newest - day_floor(newest)) // WIDTHS[self.relation] * WIDTHS[self.relation]
+        done = self.watermark or complete - timedelta(days=36_500)
+        return max(0.0, (complete - done).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What an aggregate holds of one hour."""
+
+    hour: datetime
+    buckets: int
+    n: int
+    good: int
+    uncertain: int
+    bad: int
+
+
+def day_floor(moment: datetime) -> datetime:
+    """Return the start of the UTC day of an aware datetime."""
+    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
+
+
+def day_window(day: date) -> tuple[datetime, datetime]:
+    """Return the half-open window of a UTC day."""
+    start = datetime.combine(day, time(), UTC)
+    return start, start + timedelta(days=1)
+
+
+def refresh(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> None:
+    """Bring one aggregate up to date for the window [start, end). The connection must be in autocommit mode."""
+    if relation not in WIDTHS:
+        raise ValueError(f"no aggregate {relation!r}: one of {', '.join(WIDTHS)}")
+    conn.execute("CALL refresh_aggregate(%s, %s, %s)", [relation, start, end])
+
+
+def refresh_stale(conn: psycopg.Connection) -> None:
+    """Bring all four up to date wherever readings came or changed, whatever their day; needs autocommit mode."""
+    conn.execute("CALL refresh_aggregates()")
+
+
+def statuses(conn: psycopg.Connection) -> dict[str, AggregateStatus]:
+    """Return where each aggregate stands, by relation, finest first."""
+    with conn.cursor(row_factory=class_row(AggregateStatus)) as cursor:
+        found = {row.relation: row for row in cursor.execute(query("aggregate_status"))}
+    return {relation: found[relation] for relation in WIDTHS}
+
+
+def by_hour(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> Sequence[Hour]:
+    """Return what an aggregate holds of [start, end), by hour; `readings_1day` has one row at each midnight."""
+    text = sql.SQL(query("aggregate_by_hour")).format(relation=sql.Identifier(relation))
+    with conn.cursor(row_factory=class_row(Hour)) as cursor:
+        return cursor.execute(text, {"start": start, "end": end}).fetchall()
+
+
+def days_with_readings(conn: psycopg.Connection, days: Iterable[date]) -> Sequence[date]:
+    """Return those of `days` (UTC) that hold a reading, in order."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query("days_with_readings"), {"days": list(days)}).fetchall()

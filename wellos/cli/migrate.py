@@ -1,0 +1,45 @@
+"""`wellos migrate`: brings the database to the newest migration, or says what that would take."""
+
+from __future__ import annotations
+
+import click
+
+from wellos.settings import load_settings
+from wellos.storage import migrations
+from wellos.storage.warm import connect
+
+__all__ = ["migrate"]
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Name the migrations that would be applied; change nothing.")
+@click.option("--status", is_flag=True, help="Show the engine and every migration, applied or pending.")
+def migrate(*, dry_run: bool, status: bool) -> None:
+    """Bring the database of WELLOS_DATABASE_URL to the newest migration.
+
+    Safe to run again and from several places at once. Exit status 2 when the address is wrong, when an applied
+    migration was edited, or when the database was migrated by the other engine.
+    """
+    settings = load_settings()
+    if dry_run and status:
+        raise click.UsageError("--dry-run and --status exclude each other.")
+    if dry_run or status:
+        with connect(settings, autocommit=True) as connection:
+            found = migrations.state(connection)
+        click.echo(str(found.server))
+        if status:
+            for row in found.applied:
+                click.echo(
+                    f"{row.version:04} {row.name}: applied {row.applied_at:%Y-%m-%d %H:%M:%S} UTC ({row.engine})"
+                )
+        for migration in found.pending:
+            click.echo(
+                f"{migration.version:04} {migration.name}: {'would apply' if dry_run else 'pending'} {migration}"
+            )
+        if not found.pending:
+            click.echo("nothing to apply")
+        return
+    applied = migrations.migrate(settings)
+    for migration in applied:
+        click.echo(f"applied {migration}")
+    click.echo(f"{len(applied)} applied, the database is current" if applied else "the database is current")

@@ -1,0 +1,114 @@
+"""What a running platform leaves in its data folder: the lock that says it runs, and where everything listens.
+
+The lock is an flock that the supervisor and each guard hold. So long as one process of the platform is left, a new
+start waits or is refused; when all are gone the kernel frees it, whatever killed them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from wellos.errors import ConfigurationError, Problem
+
+__all__ = ["DataLock", "holder", "read_addresses", "read_state", "write_private", "write_state"]
+
+_LOCK = "lock"
+_STATE = "state.json"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file whole, readable by its owner alone."""
+    fresh = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state.json`: it holds addresses with passwords."""
+    write_private(folder / _STATE, json.dumps(state, indent=1) + "\n")
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """Return what a running supervisor last wrote; None when none runs on this folder."""
+    if holder(folder) is None:
+        return None
+    try:
+        state: dict[str, Any] = json.loads((folder / _STATE).read_text())
+    except (FileNotFoundError, PermissionError):
+        return None
+    return state
+
+
+def read_addresses(folder: Path) -> dict[str, Any]:
+    """Return the settings, by field name, that the running platform on this folder has chosen; empty when none runs."""
+    state = read_state(folder)
+    return dict(state["settings"]) if state else {}
+
+
+def holder(folder: Path) -> int | None:
+    """Return the process id of the supervisor that holds this folder, None when there is none."""
+    try:
+        with (folder / _LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _living(file.read())
+    except (FileNotFoundError, PermissionError):
+        pass
+    return None
+
+
+def _living(text: str) -> int | None:
+    """Return the process id in `text` if that process lives."""
+    if not text.strip().isdigit():
+        return None
+    pid = int(text)
+    return pid if Path(f"/proc/{pid}").exists() else None
+
+
+class DataLock:
+    """The exclusive hold on a data folder."""
+
+    def __init__(self, folder: Path, *, wait_s: float = 60) -> None:
+        """Take it.
+
+        ConfigurationError names the process that has it. A supervisor that was killed leaves guards that still stop
+        their servers: those are waited for.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pid = _living(os.pread(self._file, 32, 0).decode())
+                if pid is not None or time.monotonic() > deadline:
+                    os.close(self._file)
+                    raise ConfigurationError([_refusal(folder, pid)]) from None
+                time.sleep(0.1)
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def fileno(self) -> int:
+        """Return the descriptor that keeps the lock; guards inherit it."""
+        return self._file
+
+    def release(self) -> None:
+        """Let go; the folder is free when the last guard has ended."""
+        os.close(self._file)
+
+
+def _refusal(folder: Path, pid: int | None) -> Problem:
+    who = f"process {pid}" if pid is not None else "what a killed platform has left running"
+    return Problem(
+        f"the data folder {folder} is in use by {who}",
+        "Stop that platform with `wellos down`, or give this one a folder of its own with WELLOS_DATA_DIR.",
+    )

@@ -1,0 +1,27 @@
+"""The Dagster code location: wiring only."""
+
+import dagster as dg
+
+from wellos_dagster.defs.aggregates.assets import AGGREGATES, aggregate_status
+from wellos_dagster.defs.ingest.assets import field_entries, ingest_health, readings
+from wellos_dagster.defs.registry.assets import registry
+from wellos_dagster.resources import PlatformClock, Warm
+
+__all__ = ["defs"]
+
+defs = dg.Definitions(
+    # Every run is a process of its own already; a process for each step would cost seconds and gain nothing.
+    executor=dg.in_process_executor,
+    assets=[registry, readings, field_entries, ingest_health, *AGGREGATES, aggregate_status],
+    sensors=[
+        # The one that Dagster makes by itself is stopped.
+        dg.AutomationConditionSensorDefinition(
+            "automation",
+            target=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            minimum_interval_seconds=30,
+            run_tags={"trigger": "automation"},
+        ),
+    ],
+    resources={"warm": Warm(), "clock": PlatformClock()},
+)

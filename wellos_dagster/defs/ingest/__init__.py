@@ -1,0 +1,1 @@
+"""What ingest stores and how it fares, in the asset graph."""

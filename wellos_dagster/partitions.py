@@ -1,0 +1,13 @@
+"""The daily partitions, in UTC, that every asset of readings shares."""
+
+import dagster as dg
+
+from wellos.settings import load_settings
+
+__all__ = ["DAILY", "START"]
+
+START = load_settings().partitions_start
+"""A constant: a start that moved with the calendar would change the partitions under a running backfill."""
+
+DAILY = dg.DailyPartitionsDefinition(start_date=START.isoformat(), timezone="UTC", end_offset=1)
+"""`end_offset=1`: today has its partition, as ingest reports every closed hour of it."""

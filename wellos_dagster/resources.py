@@ -1,0 +1,39 @@
+"""What assets and checks are given: the warm tier and the platform's clock, both as the settings say."""
+
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from wellos.settings import load_settings
+from wellos.storage import warm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+__all__ = ["PlatformClock", "Warm"]
+
+
+class Warm(dg.ConfigurableResource[None]):
+    """The database of `WELLOS_DATABASE_URL`: a connection for as long as it is asked for."""
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> "Iterator[psycopg.Connection]":
+        """Connect; commit or roll back, and close, at the end of the block."""
+        with warm.connect(load_settings(), autocommit=autocommit) as conn:
+            yield conn
+
+
+class PlatformClock(dg.ConfigurableResource[None]):
+    """The clock of `WELLOS_CLOCK`: every rule about freshness, lag and closed days asks it."""
+
+    def now(self) -> datetime:
+        """Platform time, aware, UTC."""
+        return load_settings().make_clock().now()
+
+    def monotonic(self) -> float:
+        """Seconds that never step back, for durations."""
+        return load_settings().make_clock().monotonic()
