@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wellos.errors import ConfigurationError, Problem
 from wellos.protocols import CONFIGS
+from wellos.storage.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    import psycopg
+    from wellos.storage.warm import PgConnection
 
 __all__ = ["Connection", "LiftType", "Mode", "Protocol", "Tag", "load_connections"]
 
@@ -46,7 +46,7 @@ class Tag:
     high: float | None = None
     interval_s: float = 15.0
     mode: Mode = "poll"
-    sentinels: Sequence[float] = ()
+    sentinels: tuple[float, ...] = ()
     resolution: float | None = None
     """Least step of the instrument in `unit`; None: not known."""
 
@@ -66,7 +66,7 @@ class Connection:
     enabled: bool = True
 
 
-def load_connections(conn: psycopg.Connection[Any], *, names: Sequence[str] | None = None) -> tuple[Connection, ...]:
+def load_connections(conn: PgConnection, *, names: Sequence[str] | None = None) -> tuple[Connection, ...]:
     """Return the enabled connections in use with their tags in use, by id; with `names`, only those.
 
     Every configuration is validated first: ConfigurationError lists all mistakes, and any name that is not found.
@@ -77,8 +77,8 @@ def load_connections(conn: psycopg.Connection[Any], *, names: Sequence[str] | No
     _check(connections, wanted or ())
     tags: dict[int, list[Tag]] = defaultdict(list)
     found = conn.execute(query("registry_tags"), {"connections": [item.connection_id for item in connections]})
-    for connection_id, *rest in found:
-        tags[connection_id].append(Tag(*rest))
+    for connection_id, *row, sentinels, resolution in found:
+        tags[connection_id].append(Tag(*(*row, tuple(sentinels), resolution)))
     return tuple(replace(item, tags=tuple(tags[item.connection_id])) for item in connections)
 
 
@@ -93,8 +93,3 @@ def _check(connections: Sequence[Connection], names: Sequence[str]) -> None:
             problems += [replace(problem, field=f"{place}.{problem.field}") for problem in error.problems]
     if problems:
         raise ConfigurationError(problems)
-
-
-def query(name: str) -> str:
-    """PLACEHOLDER until wellos.storage.sql lands."""
-    return (Path(__file__).parent.parent / "sql" / "queries" / f"{name}.sql").read_text()

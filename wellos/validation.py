@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from wellos.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -46,18 +46,23 @@ def did_you_mean(word: object, known: Iterable[object]) -> str:
     return f"Known: {', '.join(words[:20])}{', ...' if len(words) > 20 else ''}."  # noqa: PLR2004 - a line's worth
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], Problem]]:
-    """Return each refusal with its place in the model; values of secrets are never shown."""
-    return [(item["loc"], _problem(item, model)) for item in error.errors(include_url=False)]
+def problems_of(
+    error: ValidationError, model: type[BaseModel], also: Sequence[str] = ()
+) -> list[tuple[tuple[str | int, ...], Problem]]:
+    """Return each refusal with its place in the model; values of secrets are never shown.
+
+    `also`: keys that are allowed beside the model's fields, named when an unknown key is like them.
+    """
+    return [(item["loc"], _problem(item, model, also)) for item in error.errors(include_url=False)]
 
 
-def _problem(item: ErrorDetails, model: type[BaseModel]) -> Problem:
+def _problem(item: ErrorDetails, model: type[BaseModel], also: Sequence[str]) -> Problem:
     name = str(item["loc"][0]) if item["loc"] else ""
     field = ".".join(str(part) for part in item["loc"]) or None
     info = model.model_fields.get(name)
     value = item["input"]
     if item["type"] == "extra_forbidden":
-        return Problem("no such field", did_you_mean(name, model.model_fields), field=field)
+        return Problem("no such field", did_you_mean(name, [*model.model_fields, *also]), field=field)
     if item["type"] == "missing":
         return Problem("is required", f"Add {name}: {info.description or name}" if info else f"Add {name}", field=field)
     shown = None if info is None or _is_secret(info.annotation) or isinstance(value, dict | list) else value
@@ -85,7 +90,7 @@ def _wording(item: ErrorDetails) -> tuple[str, str]:
         return message, remedy
     for key, words in _LIMITS.items():
         if key in context:
-            return f"must be {words.format(context[key])}", ""
+            return f"must be {words.format(f'{context[key]:g}')}", ""
     for prefix, noun in _NOUNS.items():
         if kind.startswith(prefix):
             return f"must be {noun}", ""

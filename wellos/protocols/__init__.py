@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from wellos.protocols import modbus, mqtt, opcua
@@ -11,7 +10,7 @@ from wellos.protocols.mqtt import MqttAddress, MqttConfig, SparkplugAddress
 from wellos.protocols.opcua import OpcUaAddress, OpcUaConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from wellos.protocols.config import ProtocolConfig
 
@@ -22,8 +21,9 @@ Address = OpcUaAddress | ModbusAddress | MqttAddress | SparkplugAddress
 CONFIGS: dict[str, type[ProtocolConfig]] = {"opcua": OpcUaConfig, "modbus": ModbusConfig, "mqtt": MqttConfig}
 
 
-def address_parser(config: ProtocolConfig) -> Callable[[str], Address]:
-    """Return the parser of the addresses of a connection; it raises ConfigurationError."""
-    if isinstance(config, MqttConfig):
-        return partial(mqtt.parse_address, payload=config.payload)
-    return modbus.parse_address if isinstance(config, ModbusConfig) else opcua.parse_address
+def address_parser(protocol: str, config: Mapping[str, object]) -> Callable[[str], Address]:
+    """Return the parser of the addresses of a connection; it raises ConfigurationError. KeyError: no such protocol."""
+    if protocol == "mqtt":
+        return mqtt.parse_sparkplug if config.get("payload") == "sparkplug" else mqtt.parse_plain
+    parsers: dict[str, Callable[[str], Address]] = {"opcua": opcua.parse_address, "modbus": modbus.parse_address}
+    return parsers[protocol]
