@@ -70,6 +70,16 @@ class Status:
     begins with a Gap of the whole connection from here to its own first word, unless the source has kept everything.
     """
 
+    def become(self, state: str, now_us: int, error: str = "") -> None:
+        """Enter a state; `since_us` moves only when the state is another one."""
+        if state != self.state:
+            self.state, self.since_us = state, now_us
+        self.error = error
+
+    def outage(self, now_us: int, reason: str = "disconnected") -> tuple[Gap, ...]:
+        """Return the gap between the peer's last word and now; none for a peer never heard."""
+        return (Gap(min(self.heard_us, now_us), now_us, reason),) if self.heard_us else ()
+
 
 class ConnectionLost(Exception):  # noqa: N818 - the field's word for it
     """The peer is gone or never was there; the supervisor waits and starts a new adapter."""

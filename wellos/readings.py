@@ -37,6 +37,8 @@ class Flag(IntFlag):
 
     HISTORICAL = 1
     """Sent from a device's or server's store after the fact: no live alert is raised from it."""
+    ASSUMED_TIME = 2
+    """The source gave no time of its own although its protocol has one: it is the server's, else that of receipt."""
 
 
 def empty(rows: int = 0) -> Readings:

@@ -1,0 +1,120 @@
+"""OPC UA data change notifications to packed readings: pure, one pass over what the client library hands out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streaming.delivery import Gap, Rejected
+from wellos.quality import from_opcua, opcua_overflow
+from wellos.readings import Flag, Readings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streaming.adapters.tags import TagColumns
+
+__all__ = ["Decoded", "decode", "missing_sequence"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# The encoding has no absent time, only its two ends: 1601 for "no time", 9999 for "never".
+_NO_TIME = frozenset({None, datetime(1601, 1, 1, tzinfo=UTC)})
+_LAST_YEAR = 9999
+_NUMBER = frozenset({float, int, bool, type(None)})
+_LAST_SEQUENCE = 2**32 - 1
+_MAX_ORIGINAL = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Everything that one or more data change notifications held."""
+
+    readings: Readings
+    rejected: tuple[Rejected, ...]
+    gaps: tuple[Gap, ...]
+
+
+def decode(
+    items: Iterable[Any], tags: TagColumns, addresses: Sequence[str], last_us: np.ndarray, received_us: int
+) -> Decoded:
+    """Decode monitored item notifications whose client handle is the tag's position.
+
+    `last_us` holds the newest source time seen of each tag, microseconds, 0 for none, and is brought up to date: a gap
+    left by an overflowed queue begins there. Text, arrays and structures are not readings: they are rejected.
+    """
+    positions: list[int] = []
+    values: list[float] = []
+    times: list[int] = []
+    statuses: list[int] = []
+    flags: list[int] = []
+    rejected: list[Rejected] = []
+    for item in items:
+        data, position = item.Value, item.ClientHandle
+        variant = data.Value
+        raw = None if variant is None else variant.Value
+        if not 0 <= position < len(addresses):
+            rejected.append(Rejected("unknown_tag", f"client handle {position}", "", _original(raw)))
+            continue
+        if type(raw) not in _NUMBER and not isinstance(raw, (int, float)):
+            kind = getattr(getattr(variant, "VariantType", None), "name", type(raw).__name__)
+            shape = "array" if isinstance(raw, list) else "value"
+            detail = f"{kind} {shape} is not a number"
+            rejected.append(Rejected("malformed", detail, addresses[position], _original(raw)))
+            continue
+        time_us, assumed = _time(data.SourceTimestamp, data.ServerTimestamp, received_us)
+        positions.append(position)
+        values.append(np.nan if raw is None else float(raw))
+        times.append(time_us)
+        statuses.append(0 if data.StatusCode is None else data.StatusCode.value)
+        flags.append(assumed)
+    status = np.array(statuses, dtype=np.uint32)
+    time = np.array(times, dtype=np.int64)
+    index = np.array(positions, dtype=np.intp)
+    readings = tags.readings(index, time, values, from_opcua(status), status, np.array(flags, dtype=np.uint8))
+    gaps = _overflow_gaps(readings, index, last_us)
+    np.maximum.at(last_us, index, time)
+    return Decoded(readings, tuple(rejected), gaps)
+
+
+def _time(source: datetime | None, server: datetime | None, received_us: int) -> tuple[int, int]:
+    if source not in _NO_TIME and source is not None and source.year < _LAST_YEAR:
+        return (source - _EPOCH) // _MICROSECOND, 0
+    if server not in _NO_TIME and server is not None and server.year < _LAST_YEAR:
+        return (server - _EPOCH) // _MICROSECOND, Flag.ASSUMED_TIME
+    return received_us, Flag.ASSUMED_TIME
+
+
+def _original(raw: object) -> bytes:
+    if isinstance(raw, bytes):
+        return raw[:_MAX_ORIGINAL]
+    text = raw if isinstance(raw, str) else repr(raw)
+    return text.encode(errors="backslashreplace")[:_MAX_ORIGINAL]
+
+
+def _overflow_gaps(readings: Readings, index: np.ndarray, last_us: np.ndarray) -> tuple[Gap, ...]:
+    """Name what the server dropped: between the reading before the one that carries the bit, and that one."""
+    marked = np.flatnonzero(opcua_overflow(readings["status"]))
+    gaps = []
+    for row in marked.tolist():
+        end = int(readings["time"][row])
+        earlier = readings["time"][:row][index[:row] == index[row]]
+        start = int(earlier[-1]) if len(earlier) else int(last_us[index[row]]) or end
+        gaps.append(Gap(min(start, end), end, "queue_overflow", int(readings["tag_id"][row])))
+    return tuple(gaps)
+
+
+def missing_sequence(last: int | None, current: int, most: int = 1000) -> list[int] | None:
+    """Return the sequence numbers between two notification messages (they go from 2^32-1 to 1), oldest first.
+
+    An empty list is the normal case; None when the numbering started again or jumped by more than `most`.
+    """
+    if last is None or current == last:
+        return []
+    step = (current - last) % _LAST_SEQUENCE
+    if step > most:
+        return None
+    return [(last - 1 + ahead) % _LAST_SEQUENCE + 1 for ahead in range(1, step)]

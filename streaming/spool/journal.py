@@ -1,0 +1,250 @@
+"""The journal: an append-only log of frames, acknowledged after fsync, read back in order, bounded by a quota.
+
+The byte layout is in `wellos.spool_format`. What always holds:
+
+1. `sync` returns a sequence only after every frame up to it, and the directory entry of its segment, is on disk.
+2. `read` hands out nothing beyond the last synced sequence, each sequence once, in order, and never altered bytes: a
+   sequence that cannot be read back is handed out as `Lost`, so that none is missing from the ledger.
+3. A sequence is never given out twice, also after a crash: what was torn was neither acknowledged nor handed out; what
+   looks like damage rather than a torn write keeps its sequence.
+4. The cursor is written in place into preallocated slots (it needs no space), and is on disk before a segment is
+   removed. A segment that held damage is moved to `aside/`, not removed.
+5. A file is never fsynced again after its fsync failed (the kernel marks the pages clean): the segment is sealed and
+   the frames go to a new one; if that fails too the journal is dead (FatalError).
+6. No space (disk or quota) refuses intake (SpoolFullError) and keeps draining; nothing acknowledged is dropped.
+7. One process at a time: the second is refused with the pid of the first.
+
+Three callers may run at once, each from one thread: `append`, `sync`, and `read` with `advance`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from streaming.spool import files
+from streaming.spool.reader import Item, Lost, Reader, Segment
+from wellos.errors import FatalError, RetryableError
+from wellos.spool_format import FRAME, SEGMENT, Damage, encode_segment_header, list_segments, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from streaming.spool.entry import Entry
+
+__all__ = ["Journal", "SpoolFullError"]
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_BLOCK = 64
+
+
+class SpoolFullError(RetryableError):
+    """The spool has no room: intake waits until the sink has drained some of it."""
+
+
+class _SealedError(Exception):
+    """Writing or syncing the open segment failed; its unsynced frames belong in a new one."""
+
+
+class Journal:
+    """An open spool folder."""
+
+    def __init__(self, folder: Path, *, quota_bytes: int, segment_bytes: int, now_us: Callable[[], int]) -> None:
+        """Lock the folder, find where it ended, and start a new segment."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.quota_bytes, self._now_us = folder, quota_bytes, now_us
+        self.segment_bytes = min(segment_bytes, quota_bytes // 4)
+        self._lock_fd = files.lock(folder)
+        self.spool_id = files.make_spool_id(folder)
+        self._cursor = files.Cursor(folder)
+        self._mutex = Lock()
+        self._queue: deque[tuple[int, Entry, bytes]] = deque()
+        self._queued_bytes = 0
+        self._segments: list[Segment] = []
+        self._descriptor = -1
+        self._dead = self._sealed = False
+        self.pending_rows = 0
+        self.appended_bytes = 0
+        self._oldest: dict[int, int] = {}
+        self._next_seq = self._recover()
+        self.synced_seq = self._next_seq - 1
+        self._open_segment(self._next_seq)
+        self._reader = Reader(self._segments, self._cursor.seq + 1)
+        self._trim()
+
+    @property
+    def max_frame_bytes(self) -> int:
+        """Largest payload that surely fits."""
+        return self.segment_bytes // 2
+
+    @property
+    def stored_seq(self) -> int:
+        """Every sequence up to this one is stored."""
+        return self._cursor.seq
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all segments and of what waits to be written."""
+        return sum(segment.end for segment in self._segments) + self._queued_bytes
+
+    @property
+    def oldest_us(self) -> int | None:
+        """Oldest source time that is not stored yet (at most 63 frames too old); None when nothing is pending."""
+        with self._mutex:
+            return min(self._oldest.values(), default=None) if self.stored_seq < self._next_seq - 1 else None
+
+    def append(self, entry: Entry) -> int:
+        """Queue one entry and return its sequence; it is durable once `sync` has returned that or a later one."""
+        if self._dead:
+            raise FatalError(f"{self.folder}: the spool cannot be written to any more")
+        payload = entry.encode_payload()
+        size = FRAME.size + len(payload)
+        with self._mutex:
+            if self.used_bytes + size > self.quota_bytes:
+                raise SpoolFullError(f"the spool's quota of {self.quota_bytes} bytes is used up")
+            seq = self._next_seq
+            self._next_seq += 1
+            self._queue.append((seq, entry, payload))
+            self._queued_bytes += size
+            self._count(seq, len(entry.readings), _oldest_of(entry))
+        return seq
+
+    def sync(self) -> int:
+        """Write all that is queued, wait until it is on disk, and return the last durable sequence.
+
+        SpoolFullError: the disk is full; what was queued stays so, and the next call tries again.
+        """
+        with self._mutex:
+            batch = list(self._queue)
+        if not batch:
+            return self.synced_seq
+        data = b"".join(entry.encode(seq, payload) for seq, entry, payload in batch)
+        try:
+            self._write(batch[0][0], data)
+        except FatalError:
+            self._dead = True
+            raise
+        with self._mutex:
+            for _ in batch:
+                self._queue.popleft()
+            self._queued_bytes -= len(data)
+            self._segments[-1].end += len(data)
+            self.appended_bytes += len(data)
+            self.synced_seq = batch[-1][0]
+        return self.synced_seq
+
+    def read(self, max_rows: int) -> list[Item]:
+        """Return the next durable items, about `max_rows` readings of them; empty when there is none."""
+        return self._reader.read(max_rows)
+
+    def advance(self, items: Sequence[Item]) -> None:
+        """Note that these items, the ones last read, are stored, and remove the segments that are no longer needed."""
+        if not items:
+            return
+        last = items[-1]
+        self._cursor.write(last.last_seq if isinstance(last, Lost) else last.header.seq)
+        with self._mutex:
+            self.pending_rows -= sum(i.rows if isinstance(i, Lost) else i.header.rows for i in items)
+            if self.stored_seq == self._next_seq - 1:
+                self.pending_rows = 0
+            while self._oldest and ((block := next(iter(self._oldest))) + 1) * _BLOCK <= self.stored_seq + 1:
+                del self._oldest[block]
+        self._trim()
+
+    def close(self) -> None:
+        """Close every file and let go of the lock; what is queued and not synced is dropped, unacknowledged."""
+        self._cursor.close()
+        os.close(self._descriptor)
+        os.close(self._lock_fd)
+
+    def _count(self, seq: int, rows: int, oldest_us: int) -> None:
+        self.pending_rows += rows
+        block = seq // _BLOCK
+        self._oldest[block] = min(oldest_us, self._oldest.get(block, oldest_us))
+
+    def _recover(self) -> int:
+        """List the segments, count what is pending, and return the next sequence to give out."""
+        next_seq = self._cursor.seq + 1
+        trailing = False
+        for found in list_segments(self.folder):
+            data = found.path.read_bytes()
+            next_seq = max(next_seq, found.first_seq)
+            trailing = False
+            for item, _ in parse(data[SEGMENT.size :], final=True):
+                trailing = isinstance(item, Damage) and not item.torn and item.header is None
+                if item.header is None or (isinstance(item, Damage) and item.torn) or item.header.seq < next_seq:
+                    continue
+                next_seq = item.header.seq + 1
+                self._count(item.header.seq, item.header.rows, item.header.oldest_us)
+            self._segments.append(Segment(found.number, found.first_seq, found.path, len(data), closed=True))
+        # Damage behind the last frame may have been acknowledged: its sequence is not given out again.
+        return next_seq + trailing
+
+    def _open_segment(self, first_seq: int) -> None:
+        number = self._segments[-1].number + 1 if self._segments else 1
+        path = self.folder / f"{number:010d}-{first_seq:020d}.seg"
+        header = encode_segment_header(number, first_seq, self._now_us(), self.spool_id)
+        descriptor = files.create(path, header)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._sealed = descriptor, False
+        self._segments.append(Segment(number, first_seq, path, len(header), closed=False))
+        if len(self._segments) > 1:
+            self._segments[-2].closed = True
+
+    def _write(self, first_seq: int, data: bytes) -> None:
+        """Put `data` on disk in the open segment, or in a new one where that fails or is full."""
+        try:
+            active = self._segments[-1]
+            full = active.end > SEGMENT.size and active.end + len(data) > self.segment_bytes
+            if full or self._sealed:
+                self._open_segment(first_seq)
+            try:
+                self._write_once(data)
+            except _SealedError:
+                self._open_segment(first_seq)
+                self._write_once(data)
+        except _SealedError as error:
+            raise FatalError(f"{self.folder}: writing failed twice: {error.__cause__}") from error
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise SpoolFullError(f"{self.folder}: no space left on the disk") from error
+            raise FatalError(f"{self.folder}: cannot start a segment: {error}") from error
+
+    def _write_once(self, data: bytes) -> None:
+        end = self._segments[-1].end
+        try:
+            files.write_at(self._descriptor, data, end)
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                os.ftruncate(self._descriptor, end)
+                raise
+            self._sealed = True
+            raise _SealedError from error
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            self._sealed = True
+            raise _SealedError from error
+
+    def _trim(self) -> None:
+        """Remove the segments in front of the one that holds the next sequence to store."""
+        done: list[Segment] = []
+        with self._mutex:
+            while self._segments[0] is not self._reader.current and self._segments[1].first_seq <= self.stored_seq + 1:
+                done.append(self._segments.pop(0))
+        if done:
+            self._cursor.sync()
+        for segment in done:
+            if segment.damaged:
+                files.set_aside(segment.path)
+            else:
+                segment.path.unlink()
+
+
+def _oldest_of(entry: Entry) -> int:
+    return int(entry.readings["time"].min()) if len(entry.readings) else entry.received_us

@@ -1,0 +1,144 @@
+"""Reads the journal in order: each sequence once, as the frame that was written or as the statement that it is lost."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wellos.spool_format import SEGMENT, Damage, Frame, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Item", "Lost", "Reader", "Segment"]
+
+_CHUNK = 4 << 20
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment while the journal is open; `end` is how far it is known to be on disk."""
+
+    number: int
+    first_seq: int
+    path: Path
+    end: int
+    closed: bool
+    damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Sequences that were given out and cannot be read back: counted in the ledger, their bytes set aside."""
+
+    first_seq: int
+    last_seq: int
+    detail: str
+    connection_id: int = 0
+    rows: int = 0
+    sample: bytes = b""
+
+
+Item = Frame | Lost
+
+
+@dataclass(slots=True)
+class Reader:
+    """A position in the list of segments, which the journal extends and trims."""
+
+    segments: list[Segment]
+    expected: int
+    """The next sequence to hand out."""
+    current: Segment = field(init=False)
+    _offset: int = field(init=False, default=SEGMENT.size)
+    _damage: list[tuple[Segment, Damage]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.current = self.segments[0]
+
+    def read(self, max_rows: int) -> list[Item]:
+        """Return what is on disk beyond the last call, until it holds `max_rows` readings or there is no more."""
+        items: list[Item] = []
+        rows = 0
+        while rows < max_rows:
+            closed, end = self.current.closed, self.current.end  # in this order: closing never moves `end`
+            if self._offset < end:
+                for item in self._read_chunk(end):
+                    items.append(item)
+                    rows += item.header.rows if isinstance(item, Frame) else 0
+                    if rows >= max_rows:
+                        break
+            elif closed:
+                items.extend(self._next_segment())
+            else:
+                break
+        return items
+
+    def _read_chunk(self, end: int) -> Iterator[Item]:
+        """Parse from the current offset; at least one item or damage is consumed."""
+        size, start = _CHUNK, self._offset
+        while self._offset == start:
+            size = min(size, end - start)
+            data = _pread(self.current.path, start, size)
+            for item, after in parse(data, final=start + size >= end):
+                yield from self._take(item)
+                self._offset = start + after
+            size *= 2
+
+    def _take(self, item: Frame | Damage) -> Iterator[Item]:
+        if isinstance(item, Damage):
+            if item.torn:
+                return
+            self.current.damaged = True
+            self._damage.append((self.current, item))
+            return
+        if item.header.seq < self.expected:
+            return  # stored already, or rewritten after its first segment was sealed
+        yield from self._lose_until(item.header.seq)
+        self.expected = item.header.seq + 1
+        yield item
+
+    def _next_segment(self) -> Iterator[Item]:
+        # The journal keeps one open segment, so a closed one always has a successor.
+        self.current = self.segments[self.segments.index(self.current) + 1]
+        self._offset = SEGMENT.size
+        yield from self._lose_until(self.current.first_seq)
+
+    def _lose_until(self, seq: int) -> Iterator[Lost]:
+        """Account for every sequence in front of `seq` that no frame was found for."""
+        while self.expected < seq:
+            segment, damage = self._damage_of(self.expected)
+            header = damage.header if damage else None
+            last = self.expected if header else self._last_lost_before(seq)
+            where = f"{segment.path.name}: {damage.reason}" if segment and damage else "segment missing"
+            yield Lost(
+                self.expected,
+                last,
+                where,
+                header.connection_id if header else 0,
+                header.rows if header else 0,
+                damage.sample if damage else b"",
+            )
+            self.expected = last + 1
+        self._damage.clear()
+
+    def _damage_of(self, seq: int) -> tuple[Segment | None, Damage | None]:
+        for segment, damage in self._damage:
+            if damage.header is not None and damage.header.seq == seq:
+                return segment, damage
+        return next(((s, d) for s, d in self._damage if d.header is None), (None, None))
+
+    def _last_lost_before(self, seq: int) -> int:
+        known = [d.header.seq for _, d in self._damage if d.header is not None and d.header.seq > self.expected]
+        return min([*known, seq]) - 1
+
+
+def _pread(path: Path, start: int, size: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = os.pread(descriptor, size, start)
+    finally:
+        os.close(descriptor)
+    return data

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from asyncua import ua
+from asyncua.server.server import Server
+
+from streaming.adapters.opcua import OpcUaAdapter
+from streaming.delivery import Status
+from tests.fix_adapters import Collector, free_port, make_connection, make_tag, running
+from wellos.clock import to_micros
+from wellos.quality import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from wellos.registry import Connection
+
+URI = "urn:wellos:test"
+AT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+class Field:
+    """A server with named variables."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.server = Server()
+        self.nodes: dict[str, Any] = {}
+
+    async def start(self, names: list[str]) -> None:
+        await self.server.init()
+        self.server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}/")
+        self.server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        self.index = await self.server.register_namespace(URI)
+        for name in names:
+            await self.add(name)
+        await self.server.start()
+
+    async def add(self, name: str) -> None:
+        node = ua.NodeId(ua.String(name), ua.Int16(self.index))
+        kind, first = (ua.VariantType.String, "") if name == "text" else (ua.VariantType.Double, 0.0)
+        self.nodes[name] = await self.server.nodes.objects.add_variable(node, name, first, kind)
+
+    async def write(self, name: str, raw: Any, at: datetime = AT, status: int = 0) -> None:  # noqa: ANN401 - any value
+        variant = ua.Variant(raw) if not isinstance(raw, float) else ua.Variant(raw, ua.VariantType.Double)
+        stamp: Any = at
+        value = ua.DataValue(variant, ua.StatusCode(ua.UInt32(status)), SourceTimestamp=stamp)
+        await self.server.write_attribute_value(self.nodes[name].nodeid, value)
+
+
+@asynccontextmanager
+async def field(names: list[str], port: int | None = None) -> AsyncIterator[Field]:
+    server = Field(port or free_port())
+    await server.start(names)
+    try:
+        yield server
+    finally:
+        await server.server.stop()
+
+
+def connection_to(port: int, *names: str, **config: Any) -> Connection:  # noqa: ANN401 - any setting
+    settings = {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 50.0, "watchdog_s": 3.0} | config
+    tags = [make_tag(100 + index, f"nsu={URI};s={name}") for index, name in enumerate(names)]
+    return make_connection("opcua", settings, tags)
+
+
+async def test_values_times_and_statuses_arrive() -> None:
+    async with field(["a", "b"]) as server:
+        await server.write("a", 1.5)
+        collector, status = Collector(), Status()
+        async with running(connection_to(server.port, "a", "b"), collector, status):
+            await collector.until(lambda: 1.5 in collector.values(100))
+            await server.write("a", 2.5, AT + timedelta(seconds=1), 0x40940000)
+            await server.write("a", float("nan"), AT + timedelta(seconds=2), 0x808C0000)
+            await collector.until(lambda: len(collector.of(100)) >= 3)
+    got = collector.of(100)[-3:]
+    base = to_micros(AT)
+    assert got["time"].tolist() == [base, base + 1_000_000, base + 2_000_000]
+    assert got["status"].tolist() == [0, 0x40940000, 0x808C0000]
+    assert got["quality"].tolist() == [Quality.GOOD, Quality.UNCERTAIN, Quality.BAD]
+    assert np.isnan(got["value"][2])
+    assert (status.state, status.error) == ("connected", "")
+    assert status.last_reading_us > 0
+    assert not collector.gaps
+
+
+async def test_an_unchanged_value_at_a_new_time_is_a_reading() -> None:
+    async with field(["a"]) as server:
+        collector = Collector()
+        async with running(connection_to(server.port, "a"), collector):
+            await collector.until(lambda: len(collector.of(100)) == 1)
+            for second in range(3):
+                await server.write("a", 7.0, AT + timedelta(seconds=second))
+            await collector.until(lambda: collector.values(100)[1:] == [7.0, 7.0, 7.0])
+
+
+async def test_text_goes_to_quarantine_and_the_rest_arrives() -> None:
+    async with field(["text", "b"]) as server:
+        await server.write("text", "pump off")
+        collector = Collector()
+        async with running(connection_to(server.port, "text", "b"), collector):
+            await collector.until(lambda: len(collector.readings) == 1)
+            await server.write("b", 9.0)
+            await collector.until(lambda: 9.0 in collector.values(101) and bool(collector.rejected))
+    (rejected,) = collector.rejected
+    assert (rejected.reason, rejected.original) == ("malformed", b"pump off")
+
+
+async def test_a_refused_node_stops_nothing_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpcUaAdapter, "retry_refused_s", 0.1)
+    async with field(["a"]) as server:
+        collector = Collector()
+        async with running(connection_to(server.port, "a", "missing"), collector):
+            await collector.until(lambda: len(collector.readings) == 2)
+            (refusal,) = collector.of(101)
+            assert (refusal["quality"], refusal["status"]) == (Quality.BAD, 0x80340000)
+            await server.add("missing")
+            await server.write("missing", 4.0)
+            await collector.until(lambda: 4.0 in collector.values(101))
+    (gap,) = collector.gaps
+    assert (gap.tag_id, gap.reason, gap.start_us) == (101, "node_refused", refusal["time"])
+
+
+async def test_an_unknown_namespace_is_a_refused_node() -> None:
+    async with field(["a"]) as server:
+        tags = [make_tag(1, f"nsu={URI};s=a"), make_tag(2, "nsu=urn:nobody;s=a")]
+        connection = make_connection("opcua", connection_to(server.port).config, tags)
+        collector = Collector()
+        async with running(connection, collector):
+            await collector.until(lambda: len(collector.readings) == 2)
+    assert collector.of(2)["status"].tolist() == [0x80340000]
+
+
+async def test_a_stopped_server_is_a_lost_connection_and_then_a_gap() -> None:
+    collector, status = Collector(), Status()
+    async with field(["a"]) as server:
+        connection = connection_to(server.port, "a")
+        async with running(connection, collector, status) as session:
+            await collector.until(lambda: len(collector.readings) == 1)
+            await server.server.stop()
+            await session.lost()
+    heard = status.heard_us
+    async with field(["a"], server.port) as again:
+        await again.write("a", 42.0)
+        async with running(connection, collector, status):
+            await collector.until(lambda: 42.0 in collector.values(100))
+    (gap,) = collector.gaps
+    assert (gap.start_us, gap.reason, gap.tag_id) == (heard, "disconnected", None)
+    assert gap.end_us > gap.start_us
+
+
+async def test_nobody_listening_is_a_lost_connection() -> None:
+    collector = Collector()
+    async with running(connection_to(free_port(), "a"), collector) as session:
+        assert "cannot connect" in str(await session.lost())
+
+
+async def test_a_server_that_never_answers_is_silence() -> None:
+    """A half-open peer: the connection stays up and nothing comes any more."""
+    async with field(["a"]) as server:
+        collector = Collector()
+        async with running(connection_to(server.port, "a", watchdog_s=0.5), collector) as session:
+            await collector.until(lambda: len(collector.readings) == 1)
+            for subscription in server.server.iserver.subscription_service.subscriptions.values():
+                await subscription.set_publishing_mode(enabled=False)
+                subscription.data.RevisedMaxKeepAliveCount = 1_000_000
+            assert "silent" in str(await session.lost())
+
+
+async def test_nothing_is_lost_while_the_pipeline_is_full() -> None:
+    async with field(["a"]) as server:
+        collector = Collector()
+        async with running(connection_to(server.port, "a", queue_size=1000), collector):
+            await collector.until(lambda: len(collector.readings) == 1)
+            collector.open.clear()
+            for number in range(200):
+                await server.write("a", float(number), AT + timedelta(seconds=number))
+                await asyncio.sleep(0.002)
+            assert len(collector.readings) == 1
+            collector.open.set()
+            await collector.until(lambda: len(collector.readings) == 201)
+    assert collector.values(100)[1:] == [float(number) for number in range(200)]
+    assert not collector.gaps
+
+
+async def test_more_nodes_than_one_subscription_or_request_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.adapters.opcua._ITEMS_A_SUBSCRIPTION", 30)
+    monkeypatch.setattr("streaming.adapters.opcua_session._ITEMS_A_REQUEST", 7)
+    names = [f"n{number}" for number in range(100)]
+    async with field(names) as server:
+        collector = Collector()
+        async with running(connection_to(server.port, *names), collector):
+            await collector.until(lambda: len(set(collector.readings["tag_id"].tolist())) == 100)
+    assert not collector.rejected
