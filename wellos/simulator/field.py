@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wellos.errors import ConfigurationError, Problem
-from wellos.quality import Quality
+from wellos.quality import from_opcua
 from wellos.readings import empty, pack
 from wellos.simulator import noise
 from wellos.simulator.behaviour import EPOCH_US
@@ -178,8 +178,6 @@ def _report_by_exception(scans: Scans, deadband: Floats, blocks: int) -> None:
 def _packed(scans: Scans) -> _Sent:
     column, row = np.nonzero(scans.sent.T)
     status = scans.status[row, column]
-    severity = status >> np.uint32(30)
-    quality = np.select([severity == 0, severity == 1], [Quality.GOOD, Quality.UNCERTAIN], Quality.BAD)
     at = scans.time[column]
-    readings = pack(at - scans.lag[column], scans.value[row, column], scans.numbers[row], quality, status)
+    readings = pack(at - scans.lag[column], scans.value[row, column], scans.numbers[row], from_opcua(status), status)
     return _Sent(at, readings)

@@ -186,7 +186,7 @@ class _Kit:
                 self.pressure("casing_pressure", 1000, casing, casing + 190, self.swing(fast=3, slow=6)),
                 Instrument("motor_current", "A", "current", 100, current, 1, 0.1, 1.0, 0.15, 0.006),
                 Instrument("pump_fillage", "%", "fraction", 100, fillage, 5, 0.1, 2.0, 0.6),
-                Instrument("pump_speed", "1/min", "frequency", 15, speed, 5, 0.01, 0.05, 0.01),
+                Instrument("pump_speed", "spm", "speed", 15, speed, 5, 0.01, 0.05, 0.01),
                 self.pressure(
                     "intake_pressure", 2000, intake, intake + 700, self.swing(fast=12, lag=0.9, slow=15), _DEEP
                 ),
