@@ -23,23 +23,17 @@ def migrate(*, dry_run: bool, status: bool) -> None:
     settings = load_settings()
     if dry_run and status:
         raise click.UsageError("--dry-run and --status exclude each other.")
-    if dry_run or status:
-        with connect(settings, autocommit=True) as connection:
-            found = migrations.state(connection)
-        click.echo(str(found.server))
-        if status:
-            for row in found.applied:
-                click.echo(
-                    f"{row.version:04} {row.name}: applied {row.applied_at:%Y-%m-%d %H:%M:%S} UTC ({row.engine})"
-                )
-        for migration in found.pending:
-            click.echo(
-                f"{migration.version:04} {migration.name}: {'would apply' if dry_run else 'pending'} {migration}"
-            )
-        if not found.pending:
-            click.echo("nothing to apply")
-        return
-    applied = migrations.migrate(settings)
-    for migration in applied:
-        click.echo(f"applied {migration}")
-    click.echo(f"{len(applied)} applied, the database is current" if applied else "the database is current")
+    with connect(settings, autocommit=True) as connection:
+        if not dry_run and not status:
+            applied = migrations.migrate(connection)
+            for migration in applied:
+                click.echo(f"applied {migration}")
+            for line in migrations.set_policies(connection, settings):
+                click.echo(f"not done by this engine: {line}")
+        found = migrations.state(connection)
+    if status:
+        for row in found.applied:
+            click.echo(f"{row.version:04} {row.name}: applied {row.applied_at:%Y-%m-%d %H:%M:%S} UTC ({row.engine})")
+    for migration in found.pending:
+        click.echo(f"{migration.version:04} {migration.name}: {'would apply' if dry_run else 'pending'} {migration}")
+    click.echo(f"{found.server}: {f'{len(found.pending)} to apply' if found.pending else 'up to date'}")

@@ -11,6 +11,7 @@ import hashlib
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import Engine, PgConnection, Server
 
-__all__ = ["Applied", "Migration", "MigrationError", "State", "load_migrations", "migrate", "state"]
+__all__ = ["Applied", "Migration", "MigrationError", "State", "load_migrations", "migrate", "set_policies", "state"]
 
 _NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)(?:\.(?P<engine>plain|timescale))?\.sql")
 _LOCK = 0x77656C6C6F73
@@ -141,21 +142,28 @@ def state(connection: PgConnection, folder: Path | None = None) -> State:
 def migrate(target: Settings | PgConnection, folder: Path | None = None) -> tuple[Migration, ...]:
     """Bring a database to the newest migration and return what was applied; idempotent, safe to run twice at once.
 
-    On a server with TimescaleDB, an empty database gets the extension first.
+    On a server with TimescaleDB, an empty database gets the extension first. Given settings, their ages are handed to
+    the engine's policies as well.
     """
     if isinstance(target, Settings):
         with connect(target, autocommit=True) as connection:
-            return _migrate(connection, folder)
-    return _migrate(target, folder)
-
-
-def _migrate(connection: PgConnection, folder: Path | None) -> tuple[Migration, ...]:
-    with _locked(connection):
-        _create_extension(connection)
-        before = state(connection, folder)
+            applied = migrate(connection, folder)
+            set_policies(connection, target)
+            return applied
+    with _locked(target):
+        _create_extension(target)
+        before = state(target, folder)
         for migration in before.pending:
-            _apply(connection, migration, before.server.engine)
+            _apply(target, migration, before.server.engine)
         return before.pending
+
+
+def set_policies(connection: PgConnection, settings: Settings) -> tuple[str, ...]:
+    """Set at what age the engine compresses and drops by itself; return what this engine does not do by itself."""
+    days = (settings.compress_after_days, settings.raw_days, settings.aggregate_days)
+    ages = [timedelta(days=number) for number in days]
+    row = connection.execute("SELECT set_storage_policies(%s, %s, %s)", ages).fetchone()
+    return tuple(row[0]) if row else ()
 
 
 @contextmanager

@@ -1,0 +1,154 @@
+-- Refreshing the aggregates of TimescaleDB: the procedures have the names and arguments they have on plain PostgreSQL.
+
+CREATE TABLE aggregate_levels (
+    relation     text PRIMARY KEY,
+    level        smallint NOT NULL UNIQUE,
+    width        interval NOT NULL,
+    finer        text NOT NULL,
+    coarser      text,
+    refreshed_at timestamptz
+);
+INSERT INTO aggregate_levels (relation, level, width, finer, coarser) VALUES
+    ('readings_1min', 1, '1 minute', 'readings', 'readings_5min'),
+    ('readings_5min', 2, '5 minutes', 'readings_1min', 'readings_1hour'),
+    ('readings_1hour', 3, '1 hour', 'readings_5min', 'readings_1day'),
+    ('readings_1day', 4, '1 day', 'readings_1hour', NULL);
+
+CREATE FUNCTION aggregate_level(wanted text) RETURNS aggregate_levels
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    found aggregate_levels;
+BEGIN
+    SELECT * INTO found FROM aggregate_levels WHERE relation = wanted;
+    IF found.relation IS NULL THEN
+        RAISE EXCEPTION 'no aggregate %', wanted
+            USING HINT = 'There are ' || (SELECT string_agg(relation, ', ' ORDER BY level) FROM aggregate_levels),
+                  ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN found;
+END $$;
+
+-- Up to where the continuous aggregate is read from its table; minus infinity while nothing is in it.
+CREATE FUNCTION aggregate_watermark(wanted text) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT CASE WHEN mark < '4700-01-01 BC' THEN '-infinity' ELSE mark END
+    FROM _timescaledb_catalog.continuous_agg c,
+         LATERAL (SELECT _timescaledb_functions.to_timestamp(
+             _timescaledb_functions.cagg_watermark(c.mat_hypertable_id)) AS mark) m
+    WHERE c.user_view_schema = 'public' AND c.user_view_name = wanted
+$$;
+
+-- Up to where buckets are complete: the bucket of the newest reading is not, nor any of the future, nor what the finer
+-- aggregate has not yet materialised.
+CREATE FUNCTION aggregate_complete_to(l aggregate_levels) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    mark CONSTANT timestamptz := aggregate_watermark(l.relation);
+    upto timestamptz;
+BEGIN
+    IF l.level = 1 THEN
+        SELECT max(time) INTO upto FROM readings WHERE time >= mark;
+        upto := least(upto, now());
+    ELSE
+        upto := aggregate_watermark(l.finer);
+    END IF;
+    RETURN greatest(mark, CASE WHEN isfinite(upto) THEN time_bucket(l.width, upto) END);
+END $$;
+
+CREATE PROCEDURE refresh_aggregate(relation text, since timestamptz, until timestamptz)
+LANGUAGE plpgsql AS $$
+DECLARE
+    l     public.aggregate_levels := public.aggregate_level(relation);
+    start timestamptz := public.aggregate_watermark(relation);
+    stop  timestamptz := public.aggregate_complete_to(l);
+BEGIN
+    IF isfinite(until) THEN
+        stop := least(stop, public.time_bucket(l.width, until + l.width - '1 microsecond'::interval));
+    END IF;
+    -- what is new always begins at the watermark, so that no hole is left below it
+    start := least(start, CASE WHEN isfinite(since) THEN public.time_bucket(l.width, since) ELSE '-infinity' END);
+    IF start < stop THEN
+        -- in one piece: batches commit one by one, newest first, and until the last is done readers see holes
+        CALL public.refresh_continuous_aggregate(format('public.%I', relation)::regclass, nullif(start, '-infinity'),
+            stop, options => '{"buckets_per_batch": 0}');
+    END IF;
+    UPDATE public.aggregate_levels a SET refreshed_at = clock_timestamp() WHERE a.relation = l.relation;
+    COMMIT;
+END $$;
+COMMENT ON PROCEDURE refresh_aggregate IS
+    'Makes the buckets of one aggregate right that touch [since, until); a null end is open. The finer one comes first. Not inside a transaction.';
+
+CREATE PROCEDURE refresh_aggregates()
+LANGUAGE plpgsql AS $$
+BEGIN
+    CALL public.refresh_aggregate('readings_1min', NULL, NULL);
+    CALL public.refresh_aggregate('readings_5min', NULL, NULL);
+    CALL public.refresh_aggregate('readings_1hour', NULL, NULL);
+    CALL public.refresh_aggregate('readings_1day', NULL, NULL);
+END $$;
+COMMENT ON PROCEDURE refresh_aggregates IS 'Makes all four aggregates right, finest first. Not inside a transaction.';
+
+CREATE VIEW aggregate_status AS
+SELECT l.relation,
+       nullif(m.watermark, '-infinity') AS watermark,
+       nullif(m.watermark, '-infinity') AS materialised_to,
+       greatest(l.refreshed_at, j.last_successful_finish) AS refreshed_at,
+       CASE WHEN m.watermark = '-infinity' THEN 0 ELSE (
+           SELECT count(*) FROM (
+               SELECT lowest_modified_value AS lowest, greatest_modified_value AS greatest
+               FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+               WHERE materialization_id = c.mat_hypertable_id
+               UNION ALL
+               SELECT lowest_modified_value, greatest_modified_value
+               FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+               WHERE hypertable_id = c.raw_hypertable_id
+           ) logged
+           WHERE logged.lowest < _timescaledb_functions.cagg_watermark(c.mat_hypertable_id)
+             -- below this is the time before time, which is logged for ever
+             AND logged.greatest >= _timescaledb_functions.get_internal_time_min('timestamptz'::regtype)
+       ) END AS pending_invalidations
+FROM aggregate_levels l
+JOIN _timescaledb_catalog.continuous_agg c ON c.user_view_schema = 'public' AND c.user_view_name = l.relation
+CROSS JOIN LATERAL (SELECT aggregate_watermark(l.relation) AS watermark) m
+LEFT JOIN LATERAL (
+    SELECT max(s.last_successful_finish) AS last_successful_finish
+    FROM timescaledb_information.jobs b JOIN timescaledb_information.job_stats s USING (job_id)
+    WHERE b.proc_name = 'policy_refresh_continuous_aggregate' AND isfinite(s.last_successful_finish)
+      AND b.config ->> 'mat_hypertable_id' = c.mat_hypertable_id::text
+) j ON true
+ORDER BY l.level;
+
+CREATE TABLE storage_policies (
+    compress_after  interval NOT NULL,
+    keep_raw        interval NOT NULL,
+    keep_aggregates interval NOT NULL,
+    set_at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE storage_policies IS 'The ages last asked for; one row.';
+
+-- Background work by age, set anew only when an age changes. Returns what this engine cannot do by itself: nothing.
+CREATE FUNCTION set_storage_policies(compress_after interval, keep_raw interval, keep_aggregates interval) RETURNS text[]
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    l aggregate_levels;
+BEGIN
+    IF EXISTS (SELECT FROM storage_policies p WHERE (p.compress_after, p.keep_raw, p.keep_aggregates)
+               = (set_storage_policies.compress_after, set_storage_policies.keep_raw, set_storage_policies.keep_aggregates)) THEN
+        RETURN '{}';
+    END IF;
+    DELETE FROM storage_policies;
+    INSERT INTO storage_policies VALUES (compress_after, keep_raw, keep_aggregates);
+    CALL remove_columnstore_policy('readings', if_exists => true);
+    CALL add_columnstore_policy('readings', after => compress_after);
+    FOR l IN SELECT * FROM aggregate_levels ORDER BY level LOOP
+        PERFORM remove_continuous_aggregate_policy(l.relation::regclass, if_exists => true);
+        -- late readings are looked for as far back as raw readings are kept: further back there is nothing to make
+        -- buckets of, and a refresh would empty them
+        PERFORM add_continuous_aggregate_policy(l.relation::regclass, start_offset => keep_raw, end_offset => l.width,
+            schedule_interval => greatest('1 minute'::interval, l.width / 12), buckets_per_batch => 0);
+        PERFORM remove_retention_policy(l.relation::regclass, if_exists => true);
+        PERFORM add_retention_policy(l.relation::regclass, drop_after => keep_aggregates);
+    END LOOP;
+    RETURN '{}';
+END $$;
+REVOKE ALL ON FUNCTION set_storage_policies FROM PUBLIC;
