@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["did_you_mean", "masked", "nearest", "problems_of"]
 
+_CLOSE = 0.6
 _LIMITS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
 
 
@@ -29,10 +30,15 @@ def masked(text: str) -> str:
 
 
 def nearest(word: object, known: Iterable[object]) -> str | None:
-    """Return the known word most like `word`, upper and lower case alike; None when none is close."""
-    by_folded = {str(item).casefold(): str(item) for item in known}
-    found = difflib.get_close_matches(str(word).casefold(), by_folded, n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None
+    """Return the known word most like `word`, upper and lower case alike, the first of equals; None: none is close."""
+    matcher = difflib.SequenceMatcher()
+    matcher.set_seq2(str(word).casefold())
+    best, score = None, _CLOSE
+    for item in map(str, known):
+        matcher.set_seq1(item.casefold())
+        if matcher.real_quick_ratio() > score and matcher.quick_ratio() > score and matcher.ratio() > score:
+            best, score = item, matcher.ratio()
+    return best
 
 
 def did_you_mean(word: object, known: Iterable[object]) -> str:
