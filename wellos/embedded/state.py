@@ -81,7 +81,7 @@ class DataLock:
         ConfigurationError names the process that has it. A supervisor that was killed leaves guards that still stop
         their servers: those are waited for.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait_s
         while True:

@@ -1,0 +1,225 @@
+"""The order in which the platform starts, and what each part is told; `wellos up` is this."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from wellos.clock import WallClock
+from wellos.embedded import broker, postgres, processes, redis
+from wellos.embedded.figures import NOTHING, gather
+from wellos.embedded.graphql import dagster_health
+from wellos.embedded.ports import Ports
+from wellos.embedded.processes import Environment
+from wellos.embedded.scaled import ClockFile
+from wellos.embedded.server import private_folder, reach
+from wellos.embedded.state import write_state
+from wellos.embedded.supervisor import Part, Supervisor
+from wellos.embedded.verify import verify_given
+from wellos.errors import UnreachableError
+from wellos.logs import hide_secrets
+from wellos.settings import Settings
+from wellos.storage import warm
+from wellos.storage.migrations import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wellos.embedded.server import Server
+    from wellos.embedded.state import DataLock
+    from wellos.embedded.supervisor import Report
+
+__all__ = ["Options", "Platform"]
+
+_UI_PORT = 3000
+_NOTE_S = 1.0
+_FIGURES_S = 2.0
+_SERVERS, _DAGSTER, _INGEST = 1, 2, 3
+"""Groups in the order of start; they stop in reverse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line of `wellos up` chose."""
+
+    speed: float | None = None
+
+
+class Platform:
+    """One run of the whole platform on one data folder."""
+
+    def __init__(self, settings: Settings, options: Options, lock: DataLock, report: Report) -> None:
+        """Nothing is started yet."""
+        self._given, self._options, self._report = settings, options, report
+        self._folder = settings.data_dir.resolve()
+        self._supervisor = Supervisor(lock, report)
+        self._chosen: dict[str, str | int] = {"data_dir": str(self._folder), "host": settings.host}
+        self._phase = "starting"
+        self._began_us = WallClock().micros()
+        self._noted = 0.0
+        self._figures = NOTHING
+        self._clock_file = ClockFile(self._folder)
+
+    def run(self) -> None:
+        """Start everything, watch it until somebody asks for the end, stop everything."""
+        began = time.monotonic()
+        try:
+            self._start()
+            self._phase = "ready"
+            self._note(force=True)
+            self._report.event(f"the platform is up after {time.monotonic() - began:.1f} s")
+            threading.Thread(target=self._gather, daemon=True).start()
+            self._supervisor.watch(self._note)
+        finally:
+            self._phase = "stopping"
+            self._report.event("stopping")
+            self._supervisor.stop()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the live table and `state.json` show."""
+        return {
+            "pid": os.getpid(),
+            "phase": self._phase,
+            "since_us": self._began_us,
+            "settings": self._chosen,
+            "parts": [part.describe() for part in self._supervisor.parts],
+            "figures": self._figures,
+        }
+
+    def _start(self) -> None:
+        given = self._given
+        private_folder(self._folder)
+        verify_given(given)
+        self._chosen["clock"] = self._clock_file.choose(given.clock, self._options.speed)
+        ports = Ports(self._folder, given.host)
+        self._start_servers(ports)
+        self._choose_databases()
+        started = self._start_code_server(ports)  # it loads for seconds, while the database is made ready
+        self._supervisor.check_stop()
+        for migration in migrate(self._settings()):
+            self._report.event(f"migrated {migration}")
+        started += self._start_dagster(started)
+        self._supervisor.wait_ready(started)
+        self._wait_for_code(str(self._chosen["dagster_url"]))
+
+    def _start_servers(self, ports: Ports) -> None:
+        given, folder = self._given, self._folder
+        logs = folder / "logs"
+
+        def start(name: str, field: str, prepare: Callable[[int], Server]) -> Part:
+            url: SecretStr | None = getattr(given, f"{field}_url")
+            if url is not None:
+                self._chosen[f"{field}_url"] = url.get_secret_value()
+                return self._supervisor.add(Part(name, None, address=hide_secrets(url.get_secret_value())))
+            setting = "postgres" if field == "database" else field
+            port = ports.choose(setting, getattr(given, f"{setting}_port"))
+            part = self._supervisor.add(Part(name, lambda: prepare(port), stop_group=_SERVERS))
+            assert part.server is not None  # noqa: S101 - it was just prepared
+            self._chosen[f"{field}_url"] = part.server.url
+            return part
+
+        host = given.host
+        started = [
+            start(
+                "postgres",
+                "database",
+                lambda port: postgres.prepare(folder / "postgres", host=host, port=port, logs=logs),
+            ),
+            start(
+                "redis",
+                "redis",
+                lambda port: redis.prepare(
+                    folder / "redis", host=host, port=port, logs=logs, maxmemory=given.redis_maxmemory
+                ),
+            ),
+            start("broker", "mqtt", lambda port: broker.prepare(folder / "broker", host=host, port=port, logs=logs)),
+        ]
+        self._supervisor.wait_ready(started, 60)
+
+    def _choose_databases(self) -> None:
+        """Give Dagster a database of its own beside ours, unless a setting names one."""
+        given = self._given.dagster_database_url
+        if given is not None:
+            self._chosen["dagster_database_url"] = given.get_secret_value()
+            return
+        url = str(self._chosen["database_url"])
+        parts = conninfo_to_dict(url)
+        name = f"{parts['dbname']}_dagster"
+        head, _, query = url.partition("?")
+        self._chosen["dagster_database_url"] = f"{head.rpartition('/')[0]}/{name}{'?' if query else ''}{query}"
+        with warm.connect(self._settings(), autocommit=True) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                return
+            try:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            except psycopg.errors.InsufficientPrivilege as error:
+                reason = f"there is no database {name} and this user may not create it"
+                raise UnreachableError("WELLOS_DAGSTER_DATABASE_URL", hide_secrets(url), reason) from error
+        self._report.event(f"created the database {name}")
+
+    def _start_code_server(self, ports: Ports) -> list[Part]:
+        given = self._given
+        if given.dagster_url is not None:
+            self._chosen["dagster_url"] = given.dagster_url
+            return [self._supervisor.add(Part("dagster", None, address=hide_secrets(given.dagster_url)))]
+        self._chosen["dagster_port"] = ports.choose("dagster", given.dagster_port, _UI_PORT)
+        self._chosen["dagster_url"] = f"http://{reach(given.host)}:{self._chosen['dagster_port']}"
+        self._code_port = ports.choose("code_server")
+        return [self._add("code-server", processes.code_server, _DAGSTER)]
+
+    def _start_dagster(self, code_server: list[Part]) -> list[Part]:
+        """Start webserver and daemon; before the code server is there they would show it as broken."""
+        if self._given.dagster_url is not None:
+            return []
+        self._supervisor.wait_ready(code_server)
+        return [self._add("dagster", processes.webserver, _DAGSTER), self._add("daemon", processes.daemon, _DAGSTER)]
+
+    def _add(self, name: str, process: Callable[[Environment, int], Server], group: int) -> Part:
+        environment = Environment(self._folder, self._given.host, dict(self._chosen))
+        return self._supervisor.add(Part(name, lambda: process(environment, self._code_port), stop_group=group))
+
+    def _wait_for_code(self, url: str, timeout_s: float = 120) -> None:
+        """Wait until the UI has loaded the code location; UnreachableError says why it cannot."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._supervisor.check_stop()
+            try:
+                reason = dagster_health(url).location
+                if not reason:
+                    return
+            except httpx.HTTPError as error:
+                reason = str(error)
+            if time.monotonic() > deadline:
+                raise UnreachableError("WELLOS_DAGSTER_URL", url, f"the code location does not load: {reason}")
+            self._report.refresh()
+            time.sleep(0.5)
+
+    def _settings(self) -> Settings:
+        chosen = {
+            name: SecretStr(str(value)) if Settings.model_fields[name].annotation == SecretStr | None else value
+            for name, value in self._chosen.items()
+        }
+        return self._given.model_copy(update=chosen)
+
+    def _note(self, *, force: bool = False) -> None:
+        """Write `state.json` and the clock's progress, once a second."""
+        if force or time.monotonic() - self._noted > _NOTE_S:
+            self._noted = time.monotonic()
+            self._clock_file.note(str(self._chosen["clock"]))
+            write_state(self._folder, self.snapshot())
+
+    def _gather(self) -> None:
+        """Keep the figures fresh, beside the loop that must never wait for a database."""
+        settings = self._settings()
+        while self._phase == "ready":
+            self._figures = gather(settings)
+            time.sleep(_FIGURES_S)

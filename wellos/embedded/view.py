@@ -1,0 +1,92 @@
+"""The table of parts, connections and figures that `wellos up` keeps on the screen and `wellos status` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from wellos.clock import WallClock, from_micros, parse_clock
+
+__all__ = ["render", "to_text"]
+
+_COLOURS = {"up": "green", "external": "green", "connected": "green", "starting": "yellow", "connecting": "yellow"}
+
+
+def render(snapshot: dict[str, Any]) -> Group:
+    """Return the whole picture of one snapshot."""
+    pieces: list[Any] = [_parts(snapshot["parts"])]
+    figures = snapshot["figures"]
+    if figures["connections"]:
+        pieces.append(_connections(figures["connections"]))
+    pieces.append(_summary(snapshot))
+    return Group(*pieces)
+
+
+def to_text(snapshot: dict[str, Any], width: int = 140) -> str:
+    """Return the picture as plain text."""
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as capture:
+        console.print(render(snapshot))
+    return capture.get()
+
+
+def _parts(parts: list[dict[str, Any]]) -> Table:
+    table = Table("part", "state", "address", "since", "note", title="parts", title_justify="left")
+    for part in parts:
+        note = "; ".join(item for item in (part["error"] if part["state"] != "up" else "", part["note"]) if item)
+        if part["restarts"]:
+            note = f"restarted {part['restarts']}x{'; ' if note else ''}{note}"
+        table.add_row(part["name"], _state(part["state"]), part["address"], _moment(part["since_us"]), note)
+    return table
+
+
+def _connections(connections: list[dict[str, Any]]) -> Table:
+    table = Table("connection", "protocol", "state", "tags", "readings/s", "last reading", "can be lost")
+    table.title, table.title_justify = "connections", "left"
+    for one in connections:
+        state = one["state"] if one["enabled"] else "disabled"
+        rate = "" if one["readings_per_s"] is None else f"{one['readings_per_s']:,.1f}"
+        lost = one["error"] if state == "failed" and one["error"] else one["loss_window"]
+        name = f"{one['tenant']}/{one['name']}"
+        last = _moment(one["last_reading_us"])
+        table.add_row(name, one["protocol"], _state(state), str(one["tags"]), rate, last, lost)
+    return table
+
+
+def _summary(snapshot: dict[str, Any]) -> Text:
+    lines = []
+    figures = snapshot["figures"]
+    if figures["error"]:
+        lines.append(f"no figures: {figures['error']}")
+    if figures["ingest"]:
+        ingest = figures["ingest"]
+        left = ingest["spool_seconds_left"]
+        full = "" if left is None else f", full in {left:,.0f} s"
+        lines.append(
+            f"readings/s {ingest['readings_per_s']:,.1f}   lag {ingest['lag_s']:.1f} s   "
+            f"spool {ingest['spool_rows']:,} readings, {ingest['spool_bytes'] / 1e6:,.1f} MB{full}"
+        )
+    clock = str(snapshot["settings"].get("clock", "wall"))
+    if clock != "wall":
+        lines.append(f"platform time {parse_clock(clock).now():%Y-%m-%d %H:%M:%S} UTC ({clock.rpartition('*')[2]}x)")
+    up = {part["name"]: part["address"] for part in snapshot["parts"] if part["state"] in {"up", "external"}}
+    if "dagster" in up:
+        lines.append(f"Dagster UI: {up['dagster']}")
+    if "ingest" in up:
+        lines.append(f"ingest metrics: {up['ingest']}/metrics")
+    return Text("\n".join(lines))
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_COLOURS.get(state, "red"))
+
+
+def _moment(micros: int | None) -> str:
+    if not micros:
+        return ""
+    moment = from_micros(micros)
+    today = WallClock().now().date()
+    return f"{moment:%H:%M:%S}" if moment.date() == today else f"{moment:%Y-%m-%d %H:%M:%S}"
