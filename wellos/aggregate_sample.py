@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["Comparison", "choose_hours", "choose_tags", "compare", "differences", "recompute"]
+__all__ = ["Comparison", "Sample", "choose_sample", "compare", "differences", "recompute"]
 
 _COUNTS = ("n", "n_good", "n_uncertain", "n_bad")
 _EXACT = (*_COUNTS, "min", "max", "first", "last")
@@ -39,8 +39,21 @@ _RAW: dict[str, pl.DataType | type[pl.DataType]] = {
     "quality": pl.Int16,
 }
 
+_DAY = timedelta(days=1)
+_SQUARES_FROM = 1e-150
+"""The square of a smaller value is 0 in the aggregates: PostgreSQL refuses an underflow."""
+
 RELATIVE_TOLERANCE = 1e-9
 """Of a sum: the engine adds in another order than we do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some tags, and windows of whole buckets: what is recomputed."""
+
+    seed: str
+    tags: tuple[int, ...]
+    windows: tuple[tuple[datetime, datetime], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +82,13 @@ def recompute(raw: pl.DataFrame, width: timedelta) -> pl.DataFrame:
             (pl.col("quality") == Quality.UNCERTAIN).sum().cast(pl.Int64).alias("n_uncertain"),
             (pl.col("quality") == Quality.BAD).sum().cast(pl.Int64).alias("n_bad"),
             value.sum().alias("sum"),
-            (value * value).sum().alias("sum_sq"),
+            pl.when(value.abs() > _SQUARES_FROM).then(value * value).otherwise(0).sum().alias("sum_sq"),
             value.min().alias("min"),
             value.max().alias("max"),
             value.first().alias("first"),
             value.last().alias("last"),
         )
-        .select(_BUCKETS)
+        .select(*_BUCKETS)
     )
 
 
@@ -108,40 +121,57 @@ def _shown(names: Sequence[str], suffix: str) -> pl.Expr:
     return pl.when(pl.col(f"n{suffix}").is_null()).then(pl.lit("no bucket")).otherwise(text)
 
 
-def choose_hours(seed: str, start: datetime, end: datetime, *, hours: int) -> list[tuple[datetime, datetime]]:
-    """Choose up to `hours` different hours of [start, end), the same ones for the same seed."""
-    step = timedelta(hours=1)
-    count = (end - start) // step
-    chosen = random.Random(f"{seed}:hours").sample(range(count), min(hours, count))  # noqa: S311 - a sample, no secret
-    return [(start + k * step, start + (k + 1) * step) for k in sorted(chosen)]
+def choose_sample(
+    conn: psycopg.Connection, relation: str, seed: str, spans: Sequence[tuple[datetime, datetime]], *, most: int = 4
+) -> Sample | None:
+    """Choose what to recompute in `spans` (whole UTC days), the same for the same seed and data; None without spans.
 
-
-def choose_tags(conn: psycopg.Connection, seed: str, start: datetime, end: datetime, *, tags: int) -> list[int]:
-    """Choose up to `tags` tags, the same ones for the same seed: half from those known to have readings there.
-
-    The other half is from the whole registry, so that readings an aggregate knows nothing of are found as well.
+    Eight tags and up to `most` hours, evenly from the spans; of `readings_1day` three tags and one day of each span.
     """
+    dice = random.Random(seed)  # noqa: S311 - a sample, no secret
+    if not spans:
+        return None
+    by_day = WIDTHS[relation] >= _DAY
+    width, each = (_DAY, 1) if by_day else (timedelta(hours=1), max(1, most // len(spans)))
+    windows = [window for start, end in spans for window in _windows(dice, start, end, width, each)]
+    return Sample(seed, tuple(_tags(conn, dice, windows, 3 if by_day else 8)), tuple(windows))
+
+
+def _windows(
+    dice: random.Random, start: datetime, end: datetime, width: timedelta, most: int
+) -> list[tuple[datetime, datetime]]:
+    count = (end - start) // width
+    chosen = sorted(dice.sample(range(count), min(most, count)))
+    return [(start + k * width, start + (k + 1) * width) for k in chosen]
+
+
+def _tags(
+    conn: psycopg.Connection, dice: random.Random, windows: Sequence[tuple[datetime, datetime]], most: int
+) -> list[int]:
+    """Half of the tags from those known to have readings there, half from the whole registry.
+
+    The second half finds readings that an aggregate knows nothing of.
+    """
+    known_query = sql.SQL(query("tags_with_readings")).format(relation=sql.Identifier("readings_1hour"))
+    known: set[int] = set()
     with conn.cursor(row_factory=scalar_row) as cursor:
-        known_query = sql.SQL(query("tags_with_readings")).format(relation=sql.Identifier("readings_1hour"))
-        known: list[int] = cursor.execute(known_query, {"start": start, "end": end}).fetchall()
+        for start, end in windows:
+            known.update(cursor.execute(known_query, {"start": start, "end": end}).fetchall())
         every: list[int] = cursor.execute("SELECT tag_id FROM tags ORDER BY tag_id").fetchall()
-    dice = random.Random(f"{seed}:tags")  # noqa: S311 - a sample, no secret
-    chosen = set(dice.sample(known, min(len(known), tags - tags // 2)))
+    chosen = set(dice.sample(sorted(known), min(len(known), most - most // 2)))
     rest = [tag for tag in every if tag not in chosen]
-    return sorted(chosen | set(dice.sample(rest, min(len(rest), tags - len(chosen)))))
+    return sorted(chosen | set(dice.sample(rest, min(len(rest), most - len(chosen)))))
 
 
-def compare(
-    conn: psycopg.Connection, relation: str, tags: Sequence[int], windows: Sequence[tuple[datetime, datetime]]
-) -> Comparison:
-    """Compare an aggregate with raw readings, for some tags and windows that are whole buckets.
+def compare(conn: psycopg.Connection, relation: str, sample: Sample) -> Comparison:
+    """Compare an aggregate with raw readings, on a sample.
 
     Run it in one REPEATABLE READ transaction: a reading that arrives between the two reads is no difference.
     """
     buckets_query = sql.SQL(query("aggregate_buckets_of_tags")).format(relation=sql.Identifier(relation))
     readings, buckets, differing = 0, 0, []
-    for start, end in windows:
-        arguments = {"tags": list(tags), "start": start, "end": end}
+    for start, end in sample.windows:
+        arguments = {"tags": list(sample.tags), "start": start, "end": end}
         raw = pl.DataFrame(
             conn.execute(query("readings_of_tags"), arguments, binary=True).fetchall(), schema=_RAW, orient="row"
         )

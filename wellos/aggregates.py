@@ -21,8 +21,11 @@ __all__ = [
     "AggregateStatus",
     "Hour",
     "by_hour",
+    "day_floor",
     "day_window",
     "days_with_readings",
+    "lag_s",
+    "pending",
     "refresh",
     "refresh_stale",
     "statuses",
@@ -46,17 +49,6 @@ class AggregateStatus:
     materialised_to: datetime | None
     refreshed_at: datetime | None
     pending_invalidations: int
-
-    def lag_s(self, newest: datetime | None) -> float:
-        """Seconds of stored readings past the end of what is materialised; 0 when there are none.
-
-        The bucket that the newest reading falls into is still filling and is not counted.
-        """
-        if newest is None:
-            return 0.0
-        complete = day_floor(newest) + (newest - day_floor(newest)) // WIDTHS[self.relation] * WIDTHS[self.relation]
-        done = self.watermark or complete - timedelta(days=36_500)
-        return max(0.0, (complete - done).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +91,36 @@ def statuses(conn: psycopg.Connection) -> dict[str, AggregateStatus]:
     with conn.cursor(row_factory=class_row(AggregateStatus)) as cursor:
         found = {row.relation: row for row in cursor.execute(query("aggregate_status"))}
     return {relation: found[relation] for relation in WIDTHS}
+
+
+def pending(conn: psycopg.Connection, relation: str) -> int:
+    """Return how many changed ranges wait for a refresh in an aggregate and in the finer ones it is built from."""
+    waiting = 0
+    for status in statuses(conn).values():
+        waiting += status.pending_invalidations
+        if status.relation == relation:
+            break
+    return waiting
+
+
+def lag_s(conn: psycopg.Connection, status: AggregateStatus, newest: datetime | None) -> float:
+    """Return for how many seconds a bucket with readings has been complete and is not materialised; 0 without one.
+
+    Time is that of the readings: a bucket is complete when a newer one has begun.
+    """
+    if newest is None:
+        return 0.0
+    width = WIDTHS[status.relation]
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        window = {"start": status.watermark, "end": _floor(newest, width)}
+        oldest: datetime | None = cursor.execute(query("readings_oldest_between"), window).fetchone()
+    return 0.0 if oldest is None else (newest - _floor(oldest, width) - width).total_seconds()
+
+
+def _floor(moment: datetime, width: timedelta) -> datetime:
+    """Start of the bucket that a moment falls into: every width divides a day."""
+    midnight = day_floor(moment)
+    return midnight + (moment - midnight) // width * width
 
 
 def by_hour(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> Sequence[Hour]:

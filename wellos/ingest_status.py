@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
 
 from wellos.storage.sql import query
 
@@ -28,6 +28,7 @@ __all__ = [
     "instances",
     "newest_entries",
     "newest_readings",
+    "newest_time",
     "quarantined",
     "registry_counts",
 ]
@@ -138,6 +139,13 @@ def newest_readings(conn: psycopg.Connection) -> Sequence[NewestReading]:
     """Return the newest reading of every live tag, newest first."""
     with conn.cursor(row_factory=class_row(NewestReading)) as cursor:
         return cursor.execute(query("readings_newest_by_tag")).fetchall()
+
+
+def newest_time(conn: psycopg.Connection) -> datetime | None:
+    """Return the time of the newest reading of any tag, live or retired; None when there is no reading."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        newest: datetime | None = cursor.execute(query("readings_newest")).fetchone()
+    return newest
 
 
 def instances(conn: psycopg.Connection) -> Sequence[Instance]:

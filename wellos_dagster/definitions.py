@@ -2,8 +2,13 @@
 
 import dagster as dg
 
+from sensors.failures import failed_checks, failed_runs
+from sensors.new_days import new_days
 from wellos_dagster.defs.aggregates.assets import AGGREGATES, aggregate_status
+from wellos_dagster.defs.aggregates.checks import AGGREGATE_CHECKS
+from wellos_dagster.defs.aggregates.schedules import AGGREGATE_JOBS, AGGREGATE_SCHEDULES
 from wellos_dagster.defs.ingest.assets import field_entries, ingest_health, readings
+from wellos_dagster.defs.ingest.checks import INGEST_CHECKS
 from wellos_dagster.defs.registry.assets import registry
 from wellos_dagster.resources import PlatformClock, Warm
 
@@ -13,7 +18,13 @@ defs = dg.Definitions(
     # Every run is a process of its own already; a process for each step would cost seconds and gain nothing.
     executor=dg.in_process_executor,
     assets=[registry, readings, field_entries, ingest_health, *AGGREGATES, aggregate_status],
+    asset_checks=[*INGEST_CHECKS, *AGGREGATE_CHECKS],
+    jobs=AGGREGATE_JOBS,
+    schedules=AGGREGATE_SCHEDULES,
     sensors=[
+        new_days,
+        failed_checks,
+        failed_runs,
         # The one that Dagster makes by itself is stopped.
         dg.AutomationConditionSensorDefinition(
             "automation",

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from psycopg import IsolationLevel
 
+from wellos.clock import ScaledClock, WallClock
 from wellos.settings import load_settings
 from wellos.storage import warm
 
@@ -21,9 +23,14 @@ class Warm(dg.ConfigurableResource[None]):
     """The database of `WELLOS_DATABASE_URL`: a connection for as long as it is asked for."""
 
     @contextmanager
-    def connect(self, *, autocommit: bool = False) -> "Iterator[psycopg.Connection]":
-        """Connect; commit or roll back, and close, at the end of the block."""
+    def connect(self, *, autocommit: bool = False, repeatable_read: bool = False) -> "Iterator[psycopg.Connection]":
+        """Connect; commit or roll back, and close, at the end of the block.
+
+        With `repeatable_read`, everything read in the block is of one moment.
+        """
         with warm.connect(load_settings(), autocommit=autocommit) as conn:
+            if repeatable_read:
+                conn.isolation_level = IsolationLevel.REPEATABLE_READ
             yield conn
 
 
@@ -33,6 +40,12 @@ class PlatformClock(dg.ConfigurableResource[None]):
     def now(self) -> datetime:
         """Platform time, aware, UTC."""
         return load_settings().make_clock().now()
+
+    def pace(self) -> float:
+        """Platform seconds in one of the machine's, at least 1: what schedules, which run by the machine, allow for."""
+        clock = load_settings().make_clock()
+        behind = WallClock().now() - clock.now()
+        return max(1.0, clock.speed) if isinstance(clock, ScaledClock) and behind.total_seconds() > 1 else 1.0
 
     def monotonic(self) -> float:
         """Seconds that never step back, for durations."""

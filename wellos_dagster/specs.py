@@ -29,4 +29,4 @@ def table_metadata(table: str, schema: dg.TableSchema) -> "Mapping[str, Any]":
 
 def seconds(value: float) -> dg.FloatMetadataValue:
     """A duration in seconds, rounded to the millisecond, as a number that the Plots tab draws."""
-    return dg.MetadataValue.float(round(value, 3))
+    return dg.MetadataValue.float(round(float(value), 3))

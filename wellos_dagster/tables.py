@@ -9,9 +9,10 @@ import dagster as dg
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import polars as pl
     from _typeshed import DataclassInstance
 
-__all__ = ["records"]
+__all__ = ["frame_records", "records"]
 
 MOST_ROWS = 200
 """Metadata is kept for ever with its event: a table in it is a glance, not an export."""
@@ -25,6 +26,12 @@ def records(
         dg.TableRecord({f.name: _cell(getattr(row, f.name)) for f in fields(row) if f.name not in drop})
         for _, row in zip(range(most), rows, strict=False)
     ]
+    return dg.MetadataValue.table(table) if table else dg.MetadataValue.text("none")
+
+
+def frame_records(frame: "pl.DataFrame", *, most: int = 20) -> dg.MetadataValue:
+    """Make a table of the first `most` rows of a frame; or a sentence when there are none."""
+    table = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in frame.head(most).to_dicts()]
     return dg.MetadataValue.table(table) if table else dg.MetadataValue.text("none")
 
 

@@ -1,0 +1,151 @@
+"""Checks fail when they should: each is shown the fault it is for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+
+from tests.dagster.conftest import NOW, add_readings, rows, spoil
+from wellos import aggregates
+from wellos.aggregates import WIDTHS
+from wellos_dagster.definitions import defs
+
+if TYPE_CHECKING:
+    from wellos.storage.warm import PgConnection
+
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+TODAY = datetime(2026, 3, 10, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def run_check(instance: dg.DagsterInstance, asset: str, name: str) -> dg.AssetCheckEvaluation:
+    selection = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(asset), name))
+    job = dg.define_asset_job("one_check", selection=selection).resolve(
+        asset_graph=defs.resolve_asset_graph(), resource_defs=defs.resources
+    )
+    (evaluation,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    return evaluation
+
+
+@pytest.mark.parametrize("relation", WIDTHS)
+def test_a_wrong_bucket_is_found(field: PgConnection, instance: dg.DagsterInstance, relation: str) -> None:
+    add_readings(field, TODAY - 2 * DAY, TODAY)
+    aggregates.refresh_stale(field)
+    add_readings(field, TODAY, NOW)
+    assert run_check(instance, relation, "equals_raw").passed
+    spoil(field, relation)
+    found = run_check(instance, relation, "equals_raw")
+    assert not found.passed
+    assert found.severity is ERROR
+    assert found.metadata["differing"].value
+    difference = rows(found.metadata["differences"])[0]
+    assert "n_good=" in str(difference["expected"])
+    assert difference["expected"] != difference["stored"]
+
+
+def test_a_difference_while_changes_wait_for_a_refresh_is_a_warning(
+    field: PgConnection, instance: dg.DagsterInstance
+) -> None:
+    add_readings(field, TODAY - DAY, TODAY)
+    aggregates.refresh_stale(field)
+    field.execute("UPDATE readings SET value = value + 1 WHERE quality = 2")
+    found = run_check(instance, "readings_1hour", "equals_raw")
+    assert not found.passed
+    assert found.severity is WARN
+
+
+def test_an_empty_database_passes(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    for relation in WIDTHS:
+        assert run_check(instance, relation, "equals_raw").passed
+        assert run_check(instance, relation, "watermark_lag").passed
+    assert field.execute("SELECT count(*) FROM readings").fetchone() == (0,)
+
+
+def test_readings_that_nobody_refreshed_are_lag(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    add_readings(field, TODAY - DAY, TODAY)
+    aggregates.refresh_stale(field)
+    assert run_check(instance, "readings_1min", "watermark_lag").passed
+
+    add_readings(field, TODAY, TODAY + timedelta(minutes=11))
+    found = run_check(instance, "readings_1min", "watermark_lag")
+    assert found.passed
+    assert found.metadata["lag_s"].value == 600
+    assert run_check(instance, "readings_1hour", "watermark_lag").metadata["lag_s"].value == 600
+
+    add_readings(field, TODAY + timedelta(minutes=11), TODAY + timedelta(minutes=40))
+    found = run_check(instance, "readings_1min", "watermark_lag")
+    assert (found.passed, found.severity) == (False, WARN)
+    assert run_check(instance, "readings_1day", "watermark_lag").severity is WARN
+
+    add_readings(field, TODAY + timedelta(minutes=40), NOW)
+    found = run_check(instance, "readings_1hour", "watermark_lag")
+    assert (found.passed, found.severity) == (False, ERROR)
+
+
+@pytest.mark.parametrize(
+    ("age", "passed", "severity"), [(60, True, None), (600, False, WARN), (3600, False, ERROR), (86400, False, ERROR)]
+)
+def test_the_newest_reading_must_be_recent(
+    field: PgConnection,
+    instance: dg.DagsterInstance,
+    age: int,
+    passed: bool,
+    severity: dg.AssetCheckSeverity | None,
+) -> None:
+    newest = NOW - timedelta(seconds=age)
+    add_readings(field, newest, newest + timedelta(seconds=1))
+    found = run_check(instance, "readings", "newest_reading")
+    assert found.passed is passed
+    assert severity is None or found.severity is severity
+    assert found.metadata["lag_s"].value == pytest.approx(age, abs=1)
+
+
+def test_silent_tags_are_named(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    add_readings(field, NOW - timedelta(minutes=30), NOW)
+    field.execute("DELETE FROM readings WHERE tag_id = 2")
+    field.execute("DELETE FROM readings WHERE tag_id = 3 AND time > %s", [NOW - timedelta(minutes=20)])
+    found = run_check(instance, "readings", "newest_reading")
+    assert found.passed
+    assert {row["tag_id"] for row in rows(found.metadata["silent"])} == {2, 3}
+
+
+def test_ingest_that_is_gone_dead_or_behind_fails(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    assert run_check(instance, "readings", "ingest_lag").severity is ERROR
+
+    def beat(*, heartbeat_s: int, spooled_s: int | None) -> dg.AssetCheckEvaluation:
+        field.execute("DELETE FROM ingest_instances")
+        field.execute(
+            "INSERT INTO ingest_instances (spool_id, hostname, pid, started_at, heartbeat_at, oldest_spooled_time) "
+            "VALUES (gen_random_uuid(), 'here', 1, %s, %s, %s)",
+            [
+                NOW - DAY,
+                NOW - timedelta(seconds=heartbeat_s),
+                None if spooled_s is None else NOW - timedelta(seconds=spooled_s),
+            ],
+        )
+        return run_check(instance, "readings", "ingest_lag")
+
+    assert beat(heartbeat_s=5, spooled_s=None).passed
+    assert beat(heartbeat_s=5, spooled_s=20).passed
+    behind = beat(heartbeat_s=5, spooled_s=120)
+    assert (behind.passed, behind.severity) == (False, WARN)
+    assert beat(heartbeat_s=5, spooled_s=1200).severity is ERROR
+    dead = beat(heartbeat_s=300, spooled_s=None)
+    assert (dead.passed, dead.severity) == (False, ERROR)
+
+
+def test_wells_that_nobody_writes_about_are_named(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    assert run_check(instance, "field_entries", "newest_entry").passed
+    add = (
+        "INSERT INTO field_entries (entry_id, tenant_id, well_id, entry_type, gauged_at, entered_at, received_at, "
+        "data, created_by) SELECT gen_random_uuid(), tenant_id, well_id, 'production', %(at)s, %(at)s, %(at)s, "
+        "'{}', 'pat' FROM wells WHERE name = %(well)s"
+    )
+    field.execute(add, {"well": "W-1", "at": NOW - timedelta(hours=5)})
+    field.execute(add, {"well": "W-2", "at": NOW - timedelta(hours=40)})
+    found = run_check(instance, "field_entries", "newest_entry")
+    assert (found.passed, found.severity) == (False, WARN)
+    assert [row["well"] for row in rows(found.metadata["quiet"])] == ["W-2"]
