@@ -2,45 +2,97 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from dotenv.parser import parse_stream
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wellos.clock import Clock, parse_clock
 from wellos.embedded.state import read_addresses
 from wellos.errors import ConfigurationError, Problem
+from wellos.validation import did_you_mean, problems_of
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "origins"]
 
 _PREFIX = "WELLOS_"
+_ENV_FILE = ".env"
 _TEST_ONLY = {"WELLOS_TEST_DATABASE_URL"}
+
+
+def _clock(text: str) -> str:
+    try:
+        parse_clock(text)
+    except ConfigurationError as error:
+        (problem,) = error.problems
+        raise ValueError(f"{problem.message} | {problem.remedy}") from error
+    return text
+
+
+def _check_address(text: str, schemes: tuple[str, ...], example: str) -> None:
+    try:
+        parts = urlsplit(text)
+        scheme, host = parts.scheme, parts.hostname
+        # libpq takes several hosts with ports, and sockets: it reads the rest of such an address itself.
+        port = None if scheme.startswith("postgres") else parts.port
+    except ValueError:
+        message = "is not an address, or has a port that is not a number up to 65535"
+        raise ValueError(f"{message} | Write {example}, special characters in a password percent-encoded") from None
+    if scheme not in schemes:
+        raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in schemes)} | Write {example}")
+    if not scheme.startswith("postgres") and (not host or port == 0):
+        raise ValueError(f"needs a host, and a port above 0 if any | Write {example}")
+
+
+def _secret(*schemes: str, example: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        _check_address(value.get_secret_value(), schemes, example)
+        return value
+
+    return AfterValidator(check)
+
+
+def _http(text: str) -> str:
+    _check_address(text, ("http", "https"), "http://host:3000")
+    return text
+
+
+_Postgres = Annotated[SecretStr, _secret("postgresql", "postgres", example="postgresql://user:password@host:5432/db")]
+_Redis = Annotated[SecretStr, _secret("redis", "rediss", example="redis://:password@host:6379/0")]
+_Mqtt = Annotated[SecretStr, _secret("mqtt", "mqtts", example="mqtt://user:password@host:1883")]
 
 
 class Settings(BaseSettings):
     """All settings; the name in the environment is `WELLOS_` and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=_ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     data_dir: Path = Field(Path(".wellos"), description="Folder of everything the embedded stack and the spool keep.")
-    clock: str = Field("wall", description="Platform time: `wall`, or `START@ANCHOR*SPEED` (see `wellos.clock`).")
+    clock: Annotated[str, AfterValidator(_clock)] = Field(
+        "wall", description="Platform time: `wall`, or `START@ANCHOR*SPEED` (see `wellos.clock`)."
+    )
     host: str = Field("127.0.0.1", description="Address that every server we start listens on.")
 
-    database_url: SecretStr | None = Field(
+    database_url: _Postgres | None = Field(
         None, description="PostgreSQL or TimescaleDB, `postgresql://user:password@host:port/db`; unset: embedded."
     )
-    dagster_database_url: SecretStr | None = Field(
+    dagster_database_url: _Postgres | None = Field(
         None, description="Dagster's own database; unset: `<database>_dagster` on the server of `WELLOS_DATABASE_URL`."
     )
-    redis_url: SecretStr | None = Field(None, description="Redis, `redis://:password@host:port/0`; unset: embedded.")
-    mqtt_url: SecretStr | None = Field(
+    redis_url: _Redis | None = Field(None, description="Redis, `redis://:password@host:port/0`; unset: embedded.")
+    mqtt_url: _Mqtt | None = Field(
         None, description="MQTT broker, `mqtt://user:password@host:port` or `mqtts://`; unset: embedded."
     )
-    dagster_url: str | None = Field(None, description="Dagster webserver, `http://host:port`; unset: embedded.")
+    dagster_url: Annotated[str, AfterValidator(_http)] | None = Field(
+        None, description="Dagster webserver, `http://host:port`; unset: embedded."
+    )
     fleet_file: Path | None = Field(None, description="Fleet file applied at start; unset: the simulator's.")
 
     postgres_port: int = Field(0, ge=0, le=65535, description="Port of the embedded PostgreSQL; 0: a free one.")
@@ -87,41 +139,84 @@ class Settings(BaseSettings):
         return parse_clock(self.clock)
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Where a name of ours is set: in the environment, or on a line of a file."""
+
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return "environment" if self.file is None else f"{self.file}:{self.line}"
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read all settings; every unknown or wrong one is reported at once in a ConfigurationError.
 
     Where a platform runs on the data folder, whatever is set nowhere else, such as the addresses of its servers, is
-    what that platform has chosen: `wellos` in another terminal finds it.
+    what that platform has chosen: `wellos` in another terminal finds it. An empty value counts as unset.
     """
-    problems = _unknown_names()
+    written, problems = _written()
+    problems += _unknown(written)
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
         running = read_addresses(settings.data_dir)
         chosen = {name: value for name, value in running.items() if name not in settings.model_fields_set}
         if chosen:
             settings = Settings(**chosen, **overrides)  # type: ignore[arg-type]
-        settings.make_clock()
     except ValidationError as error:
-        for item in error.errors():
-            name = _PREFIX + str(item["loc"][0]).upper()
-            secret = name.endswith("_URL")
-            value = None if secret else item["input"]
-            problems.append(
-                Problem(item["msg"], f"See `wellos settings` for what {name} takes.", field=name, value=value)
-            )
-    except ConfigurationError as error:
-        problems.extend(error.problems)
+        problems += [_placed(str(place[0]), problem, written) for place, problem in problems_of(error, Settings)]
     if problems:
+        # Outside the handler: pydantic's own text, which repeats what was written, is not chained.
         raise ConfigurationError(problems)
     return settings
 
 
-def _unknown_names() -> list[Problem]:
-    known = {_PREFIX + name.upper() for name in Settings.model_fields} | _TEST_ONLY
-    problems = []
-    for name in sorted(os.environ):
-        if name.startswith(_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"Did you mean {near[0]}?" if near else "Unset it; `wellos settings` lists the known ones."
-            problems.append(Problem("no such setting", remedy, field=name))
-    return problems
+def origins(settings: Settings) -> dict[str, str]:
+    """Return for each field where its value comes from: environment, FILE:LINE, running platform, default."""
+    written, _ = _written()
+    chosen = read_addresses(settings.data_dir)
+    found = {}
+    for field in Settings.model_fields:
+        name = _PREFIX + field.upper()
+        if name in written:
+            found[field] = str(written[name])
+        else:
+            found[field] = "running platform" if field in chosen else "default"
+    return found
+
+
+def _written() -> tuple[dict[str, _Written], list[Problem]]:
+    """Return where each name of ours is set (the environment wins), and the lines of `.env` that cannot be read."""
+    written: dict[str, _Written] = {}
+    problems: list[Problem] = []
+    path = Path(_ENV_FILE)
+    if path.is_file():
+        with path.open(encoding="utf-8") as stream:
+            for binding in parse_stream(stream):
+                line = binding.original.line + len(binding.original.string) - len(binding.original.string.lstrip("\n"))
+                if binding.error:
+                    problems.append(Problem("is not NAME=value", "Correct the line.", file=_ENV_FILE, line=line))
+                elif binding.key is not None and binding.value and _ours(binding.key):
+                    written[binding.key.upper()] = _Written(_ENV_FILE, line)
+    written.update({name.upper(): _Written() for name, value in os.environ.items() if value and _ours(name)})
+    return written, problems
+
+
+def _ours(name: str) -> bool:
+    return name.upper().startswith(_PREFIX)
+
+
+def _unknown(written: dict[str, _Written]) -> list[Problem]:
+    known = [_PREFIX + name.upper() for name in Settings.model_fields]
+    return [
+        Problem("no such setting", did_you_mean(name, known), file=place.file, line=place.line, field=name)
+        for name, place in sorted(written.items())
+        if name not in known and name not in _TEST_ONLY
+    ]
+
+
+def _placed(field: str, problem: Problem, written: dict[str, _Written]) -> Problem:
+    name = _PREFIX + field.upper()
+    place = written.get(name, _Written())
+    return replace(problem, file=place.file, line=place.line, field=name)
