@@ -1,0 +1,141 @@
+"""A real OPC UA server of a field: one object a well, one variable a tag, source times and status codes kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncua import ua
+from asyncua.server.server import Server
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+
+from wellos.clock import from_micros
+from wellos.simulator.addresses import NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncua.common.node import Node
+
+    from wellos.readings import Readings
+
+__all__ = ["OpcUaServer", "ServedWell", "node_address"]
+
+_VALUE = AttributeIds.Value
+_DOUBLE = ua.VariantType.Double
+_LET_OTHERS_RUN = 200
+"""Samples written before the server's own tasks get their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedWell:
+    """A well as a server shows it: its name and its tags'."""
+
+    name: str
+    tags: tuple[str, ...]
+
+
+def node_address(well: str, tag: str) -> str:
+    """Return the address of a tag's node, as the fleet file writes it."""
+    return f"nsu={NAMESPACE};s={well}.{tag}"
+
+
+def _node_id(identifier: Any, index: int) -> ua.NodeId:  # noqa: ANN401 - the library wants its own subclass of str
+    return ua.NodeId(identifier, ua.Int16(index))
+
+
+class OpcUaServer:
+    """An OPC UA server on one port. Samples written to it go to every subscriber, each with its own source time."""
+
+    def __init__(self, wells: Sequence[ServedWell]) -> None:
+        """Name the wells; no I/O."""
+        self.wells = tuple(wells)
+        self.url = ""
+        self.written = 0
+        self._server = Server()
+        self._nodes: list[list[ua.NodeId]] = []
+
+    async def start(self, host: str, port: int, initial: Sequence[Readings]) -> str:
+        """Build the address space and listen; return the address.
+
+        `initial` holds for each well what its nodes show before anything is written: a client that subscribes gets
+        that at once, so it must be true. A tag without an initial sample shows BadWaitingForInitialData.
+        """
+        # Each lost client would be an error with a traceback: a device does not mind who hangs up.
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+        await self._server.init()
+        self._server.set_endpoint(f"opc.tcp://{host}:{port}/")
+        self._server.set_server_name("WellOS field simulator")
+        self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        index = await self._server.register_namespace(NAMESPACE)
+        for well in self.wells:
+            folder = await self._server.nodes.objects.add_object(_node_id(well.name, index), well.name)
+            self._nodes.append([await self._add(folder, index, well.name, tag) for tag in well.tags])
+        for position, samples in enumerate(initial):
+            await self.write(position, samples)
+        self.written = 0
+        await self._server.start()
+        listener = None if self._server.bserver is None else self._server.bserver._server  # noqa: SLF001 - the port
+        if not isinstance(listener, asyncio.Server):
+            raise TypeError("the OPC UA server started without a socket")
+        bound = listener.sockets[0].getsockname()[1]
+        self.url = f"opc.tcp://{host}:{bound}/"
+        return self.url
+
+    async def _add(self, folder: Node, index: int, well: str, tag: str) -> ua.NodeId:
+        node = await folder.add_variable(
+            _node_id(f"{well}.{tag}", index), ua.QualifiedName(tag, ua.UInt16(index)), 0.0, _DOUBLE
+        )
+        waiting = ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(StatusCodes.BadWaitingForInitialData)))
+        await self._server.write_attribute_value(node.nodeid, waiting)
+        nodeid: ua.NodeId = node.nodeid
+        return nodeid
+
+    async def write(self, well: int, samples: Readings) -> None:
+        """Write the samples of one well in their order, one after the other; `tag_id` is the tag's position."""
+        nodes = self._nodes[well]
+        codes: dict[int, ua.StatusCode] = {}
+        # The library takes one value at a time: this loop cannot be an array operation.
+        columns = (samples["tag_id"].tolist(), samples["time"].tolist(), samples["value"].tolist())
+        for done, (tag, time, value, code) in enumerate(zip(*columns, samples["status"].tolist(), strict=True)):
+            status = codes.get(code) or codes.setdefault(code, ua.StatusCode(ua.UInt32(code)))
+            variant = ua.Variant(None if value != value else value, ua.VariantType.Null if value != value else _DOUBLE)  # noqa: PLR0124 - NaN
+            moment: Any = from_micros(time)
+            await self._server.write_attribute_value(
+                nodes[tag], ua.DataValue(variant, status, SourceTimestamp=moment, ServerTimestamp=moment)
+            )
+            if done % _LET_OTHERS_RUN == _LET_OTHERS_RUN - 1:
+                await asyncio.sleep(0)
+        self.written += len(samples)
+
+    def subscribers(self, well: int) -> frozenset[int]:
+        """Return the handles of all monitored items of a well; empty unless every one of its tags is monitored."""
+        space = self._server.iserver.aspace
+        handles: set[int] = set()
+        for nodeid in self._nodes[well]:
+            watching = space._nodes[nodeid].attributes[_VALUE].datachange_callbacks  # noqa: SLF001 - no public way to ask
+            if not watching:
+                return frozenset()
+            handles.update(watching)
+        return frozenset(handles)
+
+    def backlog(self) -> int:
+        """Return how many samples the slowest subscriber has not acknowledged: queued, or sent and not confirmed."""
+        most = 0
+        for subscription in self._server.iserver.subscription_service.subscriptions.values():
+            queued = sum(map(len, subscription._triggered_datachanges.values()))  # noqa: SLF001 - no public way to ask
+            sent = sum(
+                len(notification.MonitoredItems)
+                for result in subscription._not_acknowledged_results.values()  # noqa: SLF001 - same
+                for notification in result.NotificationMessage.NotificationData
+                if isinstance(notification, ua.DataChangeNotification)
+            )
+            most = max(most, queued + sent)
+        return most
+
+    async def close(self) -> None:
+        """Stop listening and let every client go."""
+        await self._server.stop()
