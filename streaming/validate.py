@@ -3,6 +3,7 @@
 | check | finding | what becomes of the reading |
 |---|---|---|
 | `unknown_tag` | no tag of this connection | rejected |
+| `no_time` | source time before the year 1, which no device means | rejected, with the reading |
 | `future` | source time beyond platform time + tolerance | rejected, with the reading |
 | `sentinel`, `not_finite` | a code for "no value", NaN or infinite | stored as BAD, value NaN |
 | `physical` | impossible for the quantity in its unit | stored as BAD |
@@ -38,6 +39,7 @@ __all__ = ["Checked", "Validator", "physical_limits"]
 
 _REMEMBERED = 64
 _NEVER = np.iinfo(np.int64).min
+_YEAR_1 = -62_135_596_800_000_000
 _LARGEST = 1e100  # what the database's own check lets a usable value be
 _SPAN_TOLERANCE = 0.005
 
@@ -133,6 +135,10 @@ class Validator:
                 rejected, readings[~known], "unknown_tag", "no such tag on this connection"
             )
             readings = readings[known]
+        timeless = readings["time"] < _YEAR_1
+        if timeless.any():
+            findings["no_time"] = _reject(rejected, readings[timeless], "no_time", "source time before the year 1")
+            readings = readings[~timeless]
         future = readings["time"] > now_us + self._tolerance_us
         if future.any():
             detail = f"source time is ahead of platform time {from_micros(now_us):%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -171,13 +177,17 @@ class Validator:
         self._range[row] = low - slack, high + slack
         self._physical[row] = physical_limits(tag)
         self._sentinels[row] = np.nan
-        self._sentinels[row, : len(tag.sentinels)] = tag.sentinels
+        # What the device sends, scaled as a reading is.
+        codes = [s * tag.scale + tag.offset for s in tag.sentinels if math.isfinite(s)]
+        self._sentinels[row, : len(codes)] = codes
 
     def _grade(self, readings: Readings, findings: dict[str, int]) -> Readings:
         """Lower the quality of what cannot be a value of its tag; a missing value is NaN and BAD."""
         tags, value = readings["tag_id"], readings["value"]
         usable = readings["quality"] != Quality.BAD
-        sentinel = (value[:, None] == self._sentinels[tags]).any(axis=1)
+        codes = self._sentinels[tags]
+        # Half a unit in the last place of a 32-bit float: -9999.9 comes as the nearest one of those.
+        sentinel = (np.abs(value[:, None] - codes) <= 6e-8 * np.abs(codes)).any(axis=1)
         absent = sentinel | ~np.isfinite(value)
         limits, bounds = self._physical[tags], self._range[tags]
         physical = ~absent & ((value < limits[:, 0]) | (value > limits[:, 1]) | (np.abs(value) > _LARGEST))

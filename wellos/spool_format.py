@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 from zlib import crc32
 
@@ -49,6 +49,8 @@ __all__ = [
     "Damage",
     "Frame",
     "Header",
+    "Item",
+    "Lost",
     "SegmentFile",
     "encode_cursor",
     "encode_header",
@@ -109,6 +111,22 @@ class Damage:
     reason: str
     header: Header | None = None
     sample: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Sequences that were given out and cannot be read back: counted in the ledger, their bytes set aside."""
+
+    first_seq: int
+    last_seq: int
+    detail: str
+    connection_id: int = 0
+    rows: int = 0
+    sample: bytes = b""
+
+
+Item: TypeAlias = Frame | Lost
+"""What comes out of the spool: every sequence once, in order."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

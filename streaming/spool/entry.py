@@ -1,21 +1,20 @@
-"""What goes into one frame of the journal, and how its extras are written and read back."""
+"""What goes into one frame of the journal."""
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from streaming.delivery import Gap, Rejected
+from streaming.extras import encode_extras
 from wellos.readings import empty
 from wellos.spool_format import SCHEMA, Header, encode_header
 
 if TYPE_CHECKING:
+    from streaming.delivery import Gap, Rejected
     from wellos.readings import Readings
 
-__all__ = ["Entry", "decode_extras"]
+__all__ = ["Entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +31,7 @@ class Entry:
 
     def encode_payload(self) -> bytes:
         """Return the frame's payload: packed readings, then the extras as JSON."""
-        extras = b""
-        if self.rejected or self.gaps:
-            rejected = [
-                (item.reason, item.detail, item.source, base64.b64encode(item.original).decode())
-                for item in self.rejected
-            ]
-            gaps = [(gap.start_us, gap.end_us, gap.reason, gap.tag_id) for gap in self.gaps]
-            extras = json.dumps({"rejected": rejected, "gaps": gaps}, separators=(",", ":")).encode()
-        return self.readings.tobytes() + extras
+        return self.readings.tobytes() + encode_extras(self.rejected, self.gaps)
 
     def encode(self, seq: int, payload: bytes) -> bytes:
         """Return the whole frame under its sequence."""
@@ -62,16 +53,3 @@ class Entry:
             payload_length=len(payload),
         )
         return encode_header(header, crc32(payload)) + payload
-
-
-def decode_extras(extras: bytes) -> tuple[tuple[Rejected, ...], tuple[Gap, ...]]:
-    """Return the rejected originals and the gaps of a frame."""
-    if not extras:
-        return (), ()
-    content = json.loads(extras)
-    rejected = tuple(
-        Rejected(reason, detail, source, base64.b64decode(original))
-        for reason, detail, source, original in content["rejected"]
-    )
-    gaps = tuple(Gap(start, end, reason, tag_id) for start, end, reason, tag_id in content["gaps"])
-    return rejected, gaps

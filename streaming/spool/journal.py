@@ -26,15 +26,16 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from streaming.spool import files
-from streaming.spool.reader import Item, Lost, Reader, Segment
+from streaming.spool.reader import Reader, Segment
 from wellos.errors import FatalError, RetryableError
-from wellos.spool_format import FRAME, SEGMENT, Damage, encode_segment_header, list_segments, parse
+from wellos.spool_format import FRAME, SEGMENT, Damage, Lost, encode_segment_header, list_segments, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streaming.spool.entry import Entry
+    from wellos.spool_format import Item
 
 __all__ = ["Journal", "SpoolFullError"]
 

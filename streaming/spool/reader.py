@@ -6,13 +6,15 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wellos.spool_format import SEGMENT, Damage, Frame, parse
+from wellos.spool_format import SEGMENT, Damage, Frame, Lost, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Item", "Lost", "Reader", "Segment"]
+    from wellos.spool_format import Item
+
+__all__ = ["Reader", "Segment"]
 
 _CHUNK = 4 << 20
 
@@ -27,21 +29,6 @@ class Segment:
     end: int
     closed: bool
     damaged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Sequences that were given out and cannot be read back: counted in the ledger, their bytes set aside."""
-
-    first_seq: int
-    last_seq: int
-    detail: str
-    connection_id: int = 0
-    rows: int = 0
-    sample: bytes = b""
-
-
-Item = Frame | Lost
 
 
 @dataclass(slots=True)

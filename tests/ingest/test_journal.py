@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from streaming.delivery import Gap, Rejected
-from streaming.spool import Entry, Journal, Lost, SpoolFullError, decode_extras
+from streaming.extras import decode_extras
+from streaming.spool import Entry, Journal, SpoolFullError
 from wellos.errors import ConfigurationError, FatalError
 from wellos.quality import Quality
 from wellos.readings import Readings, pack
-from wellos.spool_format import FRAME, SEGMENT, Frame, list_segments, read_cursor, scan
+from wellos.spool_format import FRAME, SEGMENT, Frame, Lost, list_segments, read_cursor, scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,13 +12,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streaming.spool import Entry, Journal, Lost, SpoolFullError
+from streaming.spool import Entry, Journal, SpoolFullError
 from wellos.quality import Quality
 from wellos.readings import pack
-from wellos.spool_format import SEGMENT, Frame, list_segments
+from wellos.spool_format import SEGMENT, Frame, Lost, list_segments
 
 if TYPE_CHECKING:
-    from streaming.spool import Item
+    from wellos.spool_format import Item
 
 
 class JournalModel(RuleBasedStateMachine):

@@ -61,6 +61,14 @@ def test_grades_a_pressure(value: float, quality: int, finding: str | None) -> N
         assert checked.readings["value"][0] == value
 
 
+def test_a_sentinel_is_what_the_device_sends() -> None:
+    made = validator(tag(1, scale=0.1, offset=-40.0, sentinels=(65535.0, -9999.9)))
+    batch = one(np.float64(65535) * 0.1 - 40)
+    assert made.check(5, batch, NOW, NOW).findings == {"sentinel": 1}
+    assert made.check(5, one(65535.0), NOW, NOW).findings == {}
+    assert made.check(5, one(float(np.float32(-9999.9)) * 0.1 - 40, time=NOW + 1), NOW, NOW).findings == {"sentinel": 1}
+
+
 def test_the_source_may_say_bad_without_a_value() -> None:
     checked = validator(tag(1)).check(5, one(math.nan, quality=BAD), NOW, NOW)
     assert (checked.findings, len(checked.readings)) == ({}, 1)
@@ -95,6 +103,11 @@ def test_a_tag_of_no_or_another_connection_is_rejected(tag_id: int) -> None:
     checked = made.check(5, one(1, tag_id=tag_id), NOW, NOW)
     assert [item.reason for item in checked.rejected] == ["unknown_tag"]
     assert len(checked.readings) == 0
+
+
+def test_a_time_that_is_none_is_rejected() -> None:
+    checked = validator(tag(1)).check(5, one(1, time=-(1 << 63)), NOW, NOW)
+    assert [item.reason for item in checked.rejected] == ["no_time"]
 
 
 def test_without_any_tag_everything_is_rejected() -> None:

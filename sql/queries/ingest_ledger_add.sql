@@ -1,0 +1,7 @@
+INSERT INTO ingest_ledger (spool_id, seq, connection_id, received, quarantined, duplicates, shed, rows,
+                           stored, repeated, replaced, superseded, poisoned, received_at)
+SELECT %(spool_id)s, f.*
+FROM unnest(%(seq)s::bigint[], %(connection_id)s::integer[], %(received)s::integer[], %(quarantined)s::integer[],
+            %(duplicates)s::integer[], %(shed)s::integer[], %(rows)s::integer[], %(stored)s::integer[],
+            %(repeated)s::integer[], %(replaced)s::integer[], %(superseded)s::integer[], %(poisoned)s::integer[],
+            %(received_at)s::timestamptz[]) AS f

@@ -1,0 +1,104 @@
+"""Writes what goes with the readings in the same transaction: ledger rows, quarantine and gaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streaming.extras import decode_extras
+from wellos.clock import from_micros
+from wellos.storage.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Any
+    from uuid import UUID
+
+    import psycopg
+
+    from streaming.sinks.rows import Counts
+    from wellos.spool_format import Frame, Lost
+
+__all__ = ["write_frames", "write_lost"]
+
+_YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
+_OUTCOMES = ("stored", "repeated", "replaced", "superseded")
+_COUNTERS = ("connection_id", "received", "quarantined", "duplicates", "shed", "rows")
+
+
+def write_frames(
+    cursor: psycopg.Cursor[Any], spool_id: UUID, frames: Sequence[Frame], counts: Sequence[Counts]
+) -> None:
+    """Write the ledger rows of these frames, and their originals and gaps."""
+    headers = [frame.header for frame in frames]
+    ledger: dict[str, Any] = {"spool_id": spool_id, "seq": [header.seq for header in headers]}
+    ledger |= {name: [getattr(header, name) for header in headers] for name in _COUNTERS}
+    ledger |= {name: [getattr(count, name) for count in counts] for name in _OUTCOMES}
+    ledger["poisoned"] = [len(count.poisoned) for count in counts]
+    ledger["received_at"] = [_moment(header.received_us) for header in headers]
+    cursor.execute(query("ingest_ledger_add"), ledger)
+    quarantine: list[tuple[Any, ...]] = []
+    gaps: list[tuple[Any, ...]] = []
+    for frame, count in zip(frames, counts, strict=True):
+        if frame.extras or count.poisoned:
+            _collect(frame, count, quarantine, gaps)
+    _insert(
+        cursor,
+        "ingest_quarantine_add",
+        spool_id,
+        ("seq", "ordinal", "connection_id", "reason", "detail", "source", "original", "received_at"),
+        quarantine,
+    )
+    _insert(
+        cursor,
+        "ingest_gaps_add",
+        spool_id,
+        ("seq", "connection_id", "tag_id", "started_at", "ended_at", "reason"),
+        gaps,
+    )
+
+
+def write_lost(cursor: psycopg.Cursor[Any], spool_id: UUID, lost: Lost, now: datetime) -> None:
+    """Write the empty ledger rows of sequences that the spool cannot give back, and what is left of them."""
+    values = {"spool_id": spool_id, "connection_id": lost.connection_id, "received_at": now}
+    cursor.execute(query("ingest_ledger_add_lost"), values | {"first_seq": lost.first_seq, "last_seq": lost.last_seq})
+    detail = f"{lost.detail}: sequences {lost.first_seq} to {lost.last_seq}"
+    detail += f", {lost.rows} readings" if lost.rows else ""
+    row = (lost.first_seq, -1, lost.connection_id, "corrupt_frame", detail, "spool", lost.sample, now)
+    columns = ("seq", "ordinal", "connection_id", "reason", "detail", "source", "original", "received_at")
+    _insert(cursor, "ingest_quarantine_add", spool_id, columns, [row])
+
+
+def _collect(frame: Frame, count: Counts, quarantine: list[tuple[Any, ...]], gaps: list[tuple[Any, ...]]) -> None:
+    header = frame.header
+    rejected, spans = decode_extras(frame.extras)
+    received = _moment(header.received_us)
+    for ordinal, item in enumerate(rejected):
+        texts = (_text(item.reason), _text(item.detail), _text(item.source))
+        quarantine.append((header.seq, ordinal, header.connection_id, *texts, item.original, received))
+    for row, said in count.poisoned:
+        reading = frame.readings[row]
+        source = f"tag {reading['tag_id']}"
+        texts = ("refused", _text(said), source)
+        ordinal = len(rejected) + row
+        quarantine.append((header.seq, ordinal, header.connection_id, *texts, reading.tobytes(), received))
+    for gap in spans:
+        ends = (_moment(gap.start_us), _moment(max(gap.start_us, gap.end_us)))
+        gaps.append((header.seq, header.connection_id, gap.tag_id, *ends, _text(gap.reason)))
+
+
+def _insert(
+    cursor: psycopg.Cursor[Any], name: str, spool_id: UUID, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    if rows:
+        values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+        cursor.execute(query(name), {"spool_id": spool_id} | values)
+
+
+def _text(text: str) -> str:
+    """What PostgreSQL takes as text: no NUL, no lone surrogate."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _moment(micros: int) -> datetime:
+    return from_micros(min(max(micros, _YEAR_1), _YEAR_9999))

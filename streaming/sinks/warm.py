@@ -1,0 +1,201 @@
+"""The PostgreSQL sink: readings, ledger, quarantine and gaps of many frames in one transaction, each exactly once.
+
+The ledger row of a frame is written in the transaction that stores its readings. When the answer to a COMMIT is lost,
+the next attempt asks the ledger which frames are in and skips them. Normally the readings go in by COPY; a key that is
+stored already sends the batch through the merge, a row that the database refuses is found by bisection and kept in
+quarantine. All methods but `abort` are called from one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+
+from streaming.sinks import ledger, rows
+from streaming.sinks.sqlstate import Kind, kind_of
+from wellos.errors import RetryableError, UnreachableError
+from wellos.spool_format import Frame, Lost
+from wellos.storage import warm
+from wellos.storage.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+    from uuid import UUID
+
+    from wellos.clock import Clock
+    from wellos.settings import Settings
+    from wellos.spool_format import Item
+    from wellos.storage.warm import PgConnection
+
+__all__ = ["Committed", "RefusedError", "UnavailableError", "WarmSink"]
+
+_DAY_US = 86_400_000_000
+_FIRST_DAY, _LAST_DAY = (date.min - date(1970, 1, 1)).days, (date.max - date(1970, 1, 1)).days
+_MOST_NEW_DAYS = 32
+_USER_TIMEOUT_MS = 20_000
+
+
+class UnavailableError(RetryableError):
+    """The database cannot be used now; the same frames may be committed later."""
+
+
+class RefusedError(RetryableError):
+    """The database refuses what a person must put right; the same frames may be committed after that."""
+
+
+@dataclass(slots=True)
+class Committed:
+    """What one call stored, for the metrics; the truth is in the ledger."""
+
+    frames: int = 0
+    skipped: int = 0
+    lost: int = 0
+    stored: int = 0
+    repeated: int = 0
+    replaced: int = 0
+    superseded: int = 0
+    poisoned: int = 0
+
+    def __add__(self, other: Committed) -> Committed:
+        return Committed(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+class WarmSink:
+    """One connection to the warm tier, for the frames of one spool."""
+
+    def __init__(self, settings: Settings, spool_id: UUID, clock: Clock) -> None:
+        """No I/O: the first commit connects."""
+        self._settings, self._spool_id, self._clock = settings, spool_id, clock
+        self._connection: PgConnection | None = None
+        self._days: set[int] = set()
+        self._unsure = True
+        """The ledger may hold some of the next frames: after a start, and after every error."""
+
+    def commit(self, items: Sequence[Item]) -> Committed:
+        """Store these items and return what became of them.
+
+        UnavailableError or RefusedError: some may be in, call again with the same ones.
+        """
+        unseen: Sequence[Item] = items
+        try:
+            connection = self._connection or self._connect()
+            if self._unsure:
+                unseen = self._without_committed(connection, items)
+            self._ensure_days(connection, unseen)
+            done = self._commit(connection, unseen) if unseen else Committed()
+        except psycopg.Error as error:
+            self._unsure = True
+            self.close()
+            told = f"{error.sqlstate or 'connection lost'}: {' '.join(str(error).split())}"
+            raise (RefusedError if kind_of(error) is Kind.REFUSED else UnavailableError)(told) from error
+        except UnreachableError as error:
+            raise UnavailableError(error.reason) from error
+        self._unsure = False
+        done.skipped = len(items) - len(unseen)
+        return done
+
+    def abort(self) -> None:
+        """From another thread: cut the connection, so that a call that waits for a silent server fails now."""
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            with socket.socket(fileno=os.dup(connection.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next commit opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self) -> PgConnection:
+        connection = warm.connect(self._settings, autocommit=True)
+        self._connection = connection
+        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
+            if twin.family in {socket.AF_INET, socket.AF_INET6}:
+                twin.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                twin.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        # What is committed must survive a crash of the server, whatever its default says.
+        connection.execute("SET synchronous_commit = on")
+        connection.execute("SET client_min_messages = warning")
+        connection.execute("SET lock_timeout = '30s'")
+        connection.execute(query("ingest_merge_tables"))
+        return connection
+
+    def _without_committed(self, connection: PgConnection, items: Sequence[Item]) -> list[Item]:
+        spans = [_span(item) for item in items]
+        found = connection.execute(
+            query("ingest_ledger_seen"),
+            {"spool_id": self._spool_id, "first_seq": spans[0][0], "last_seq": spans[-1][1]},
+        )
+        seen = {seq for (seq,) in found}
+        return [item for item, (first, last) in zip(items, spans, strict=True) if not {first, last} <= seen]
+
+    def _ensure_days(self, connection: PgConnection, items: Sequence[Item]) -> None:
+        """Make the partitions of days not seen before; a batch of very many days leaves some to the default one."""
+        batches = [item.readings["time"] for item in items if isinstance(item, Frame)]
+        if not batches:
+            return
+        days = set(np.unique(np.concatenate(batches) // _DAY_US).tolist()) - self._days
+        new = sorted(day for day in days if _FIRST_DAY <= day <= _LAST_DAY)[-_MOST_NEW_DAYS:]
+        if new:
+            dates = [date.fromordinal(date(1970, 1, 1).toordinal() + day) for day in new]
+            connection.execute("SELECT ensure_readings_partitions(%s::date[])", (dates,))
+            self._days.update(new)
+
+    def _commit(self, connection: PgConnection, items: Sequence[Item], *, merging: bool = False) -> Committed:
+        try:
+            return self._transact(connection, items, merging=merging)
+        except psycopg.Error as error:
+            kind = kind_of(error)
+            if kind is Kind.CONFLICT and not merging:
+                return self._commit(connection, items, merging=True)
+            if kind is not Kind.POISON:
+                raise
+        if len(items) == 1:
+            return self._transact(connection, items, merging=True, salvaging=True)
+        half = len(items) // 2
+        return self._commit(connection, items[:half]) + self._commit(connection, items[half:])
+
+    def _transact(
+        self, connection: PgConnection, items: Sequence[Item], *, merging: bool, salvaging: bool = False
+    ) -> Committed:
+        frames = [item for item in items if isinstance(item, Frame)]
+        lost = [item for item in items if isinstance(item, Lost)]
+        counts: list[rows.Counts] = []
+        with connection.transaction(), connection.cursor() as cursor:
+            if merging:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            if frames:
+                counts = self._store(cursor, frames, merging=merging, salvaging=salvaging)
+                ledger.write_frames(cursor, self._spool_id, frames, counts)
+            for item in lost:
+                ledger.write_lost(cursor, self._spool_id, item, self._clock.now())
+        return Committed(
+            frames=len(frames),
+            lost=sum(item.last_seq - item.first_seq + 1 for item in lost),
+            stored=sum(count.stored for count in counts),
+            repeated=sum(count.repeated for count in counts),
+            replaced=sum(count.replaced for count in counts),
+            superseded=sum(count.superseded for count in counts),
+            poisoned=sum(len(count.poisoned) for count in counts),
+        )
+
+    def _store(
+        self, cursor: psycopg.Cursor[Any], frames: Sequence[Frame], *, merging: bool, salvaging: bool
+    ) -> list[rows.Counts]:
+        if salvaging:
+            return [rows.salvage(cursor, self._spool_id, frame) for frame in frames]
+        if merging:
+            return rows.merge(cursor, self._spool_id, frames)
+        return rows.copy(cursor, frames)
+
+
+def _span(item: Item) -> tuple[int, int]:
+    return (item.first_seq, item.last_seq) if isinstance(item, Lost) else (item.header.seq, item.header.seq)
