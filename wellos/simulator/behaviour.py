@@ -22,12 +22,13 @@ from wellos.simulator import noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DAY_US", "EPOCH_US", "Floats", "Flow", "Segments", "State", "WellBehaviour"]
+__all__ = ["DAY_US", "EPOCH_US", "FIRST_US", "Floats", "Flow", "Segments", "State", "WellBehaviour"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
 DAY_US = 86_400_000_000
-EPOCH_US = 1_451_606_400_000_000  # 2016-01-01 UTC: the first day of the field, where totalisers count from
+EPOCH_US = 1_448_928_000_000_000  # 2015-12-01 UTC: where time is counted from
+FIRST_US = 1_451_606_400_000_000  # 2016-01-01 UTC: the first day of the field; every well has started by then
 
 _FLUSH_DAYS = 0.15
 _RAMP_DAYS = 8 / 1440
@@ -105,6 +106,13 @@ class WellBehaviour:
         index = np.floor(t / self.period).astype(np.int64)
         stop = (index + 0.15 + 0.7 * noise.uniform(self.key ^ 1, index)) * self.period
         return index - (t < stop)
+
+    def stops(self, after: float, until: float) -> list[tuple[float, float]]:
+        """Return (stop, restart) of stops that ended in (after, until], in days."""
+        first, last = self.segment_of(np.array([after, until]))
+        s = self.segments(int(first), int(last - first) + 1)
+        ended = (s.start > after) & (s.start <= until)
+        return list(zip(s.stop[ended].tolist(), s.start[ended].tolist(), strict=True))
 
     def basis(self, t: Floats) -> Floats:
         """Return cosine and sine of every wave: one row a moment."""

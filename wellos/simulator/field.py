@@ -17,7 +17,7 @@ from wellos.errors import ConfigurationError, Problem
 from wellos.quality import from_opcua
 from wellos.readings import empty, pack
 from wellos.simulator import noise
-from wellos.simulator.behaviour import EPOCH_US
+from wellos.simulator.behaviour import FIRST_US
 from wellos.simulator.faults import FaultPlan, Scans, apply
 from wellos.simulator.model import Fault, SimTag, SimWell
 from wellos.simulator.signals import Total, read
@@ -48,10 +48,10 @@ class Field:
     """Wells of a seed, and what they send. Nothing in it changes with use but caches."""
 
     def __init__(
-        self, *, seed: int, wells: int = 12, tags: int | None = None, start_us: int = EPOCH_US, faults: bool = True
+        self, *, seed: int, wells: int = 12, tags: int | None = None, start_us: int = FIRST_US, faults: bool = True
     ) -> None:
         """Lay out the field; `start_us` is the first moment of which anything is sent (from 2016 on)."""
-        if start_us < EPOCH_US:
+        if start_us < FIRST_US:
             raise ConfigurationError(
                 [Problem("the field has no wells before 2016", "Start later.", field="start", value=start_us)]
             )
