@@ -167,8 +167,7 @@ class FieldEntries:
         if not receipts:
             return
         right = self._right(gauger, visit)
-        mistaken = kind is not None and kind != "entry_late"
-        written = self._wrong(gauger, visit, kind, right) if mistaken else right
+        written = right if kind is None or kind == "entry_late" else self._wrong(gauger, visit, kind, right)
         first = self._entry(gauger, visit, "production", written)
         yield first
         if kind == "entry_revised":
