@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("modbus", {"host": "a", "max_registers": 126}, "max_registers", "at most 125", "125"),
     ("mqtt", {"url": "mqtt://b", "payload": "sparkplugb"}, "payload", "not an allowed", "Did you mean sparkplug?"),
     ("mqtt", {"url": "mqtt://b", "version": "5"}, "version", "not an allowed", "5, 4"),
-    ("mqtt", {"url": "mqtt://b", "qos": 3}, "qos", "not an allowed", "0, 1, 2"),
+    ("mqtt", {"url": "mqtt://b", "qos": 2}, "qos", "not an allowed", "1, 0"),
     ("mqtt", {"url": "mqtt://b", "time_pointer": "time"}, "time_pointer", "begin with /", "/time"),
     ("mqtt", {"url": "mqtt://b", "quality_pointer": "/a~2"}, "quality_pointer", "~0", "RFC 6901"),
     ("mqtt", {"url": "mqtt://b", "subscribe": ["a/#/b"]}, "subscribe.0", "wildcard", "last"),

@@ -73,7 +73,9 @@ class MqttConfig(Credentials):
     subscribe: Annotated[tuple[Annotated[str, AfterValidator(_filter)], ...], Field(strict=False)] = Field(
         (), description="Topic filters; unset: derived from the addresses of the tags."
     )
-    qos: Literal[0, 1, 2] = Field(1, description="Quality of service; with 0 the broker may lose messages.")
+    qos: Literal[1, 0] = Field(
+        1, description="Quality of service: 1, at least once, repeats dropped here; with 0 messages may be lost."
+    )
     time_pointer: Annotated[str, AfterValidator(_pointer)] = Field(
         "/time", description="JSON pointer to the source time (RFC 3339 text, or epoch s, ms, us, ns by magnitude)."
     )
