@@ -2,4 +2,5 @@
 
 pytest_plugins = [
     "tests.fix_db",
+    "tests.fix_mqtt",
 ]

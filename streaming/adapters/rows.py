@@ -1,0 +1,65 @@
+"""Columns that grow while messages are decoded, and the one error of the MQTT decoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streaming.delivery import Rejected
+from wellos.quality import from_sparkplug
+
+if TYPE_CHECKING:
+    from streaming.adapters.tags import TagColumns
+    from streaming.delivery import Gap
+    from wellos.readings import Readings
+
+__all__ = ["MAX_MICROS", "PayloadError", "Rows"]
+
+MAX_MICROS = 253_402_300_799_999_999
+"""The last microsecond of the year 9999: no source time is later."""
+
+_KEPT_OF_TOO_LARGE = 65_536
+
+
+class PayloadError(ValueError):
+    """A payload, or one tag of it, that is no reading: why in the fixed words of `quarantine.reason`, and in prose."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keep both as data."""
+        self.reason, self.detail = reason, detail
+        super().__init__(detail)
+
+
+@dataclass(slots=True)
+class Rows:
+    """One column a field of a reading, and what was found beside readings."""
+
+    positions: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def add(self, position: int, time_us: int, value: float, status: int, flags: int) -> None:
+        """Append one reading in raw units of the tag at `position`."""
+        self.positions.append(position)
+        self.times.append(time_us)
+        self.values.append(value)
+        self.statuses.append(status)
+        self.flags.append(flags)
+
+    def reject(self, error: PayloadError, topic: str, payload: bytes) -> None:
+        """Keep what could not be used whole, up to the size that may be held."""
+        original = payload[:_KEPT_OF_TOO_LARGE] if error.reason == "too_large" else payload
+        self.rejected.append(Rejected(error.reason, error.detail, topic, bytes(original)))
+
+    def readings(self, tags: TagColumns) -> Readings:
+        """Pack the columns."""
+        status = np.array(self.statuses, dtype=np.uint32)
+        flags = np.array(self.flags, dtype=np.uint8)
+        times = np.array(self.times, dtype=np.int64)
+        return tags.readings(self.positions, times, self.values, from_sparkplug(status), status, flags)
