@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from wellos.clock import WallClock
@@ -61,7 +60,6 @@ def main() -> None:
         timed("load", lambda: load_connections(connection))
         timed("export", lambda: render(export(connection, ["benchmark"])))
         timed("retire", lambda: apply(connection, Fleet((FleetTenant(checked.tenants[0].entry),))))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
