@@ -4,5 +4,6 @@ pytest_plugins = [
     "tests.fix_adapters",
     "tests.fix_db",
     "tests.fix_mqtt",
+    "tests.fix_postgres",
     "tests.fix_redis",
 ]

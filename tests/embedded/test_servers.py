@@ -103,7 +103,7 @@ def test_a_folder_out_of_the_other_accounts_reach_is_said_plainly(tmp_path: Path
 
 @needs_root
 def test_root_without_user_namespaces_runs_it_as_another_account() -> None:
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # noqa: S108 - the account must be able to enter it
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # where any account can enter
         home = Path(name)
         home.chmod(0o755)
         try:

@@ -27,7 +27,6 @@ from wellos.embedded.supervisor import Part, Supervisor
 from wellos.embedded.verify import verify_given
 from wellos.errors import UnreachableError
 from wellos.logs import hide_secrets
-from wellos.settings import Settings
 from wellos.storage import warm
 from wellos.storage.migrations import migrate
 
@@ -37,10 +36,13 @@ if TYPE_CHECKING:
     from wellos.embedded.server import Server
     from wellos.embedded.state import DataLock
     from wellos.embedded.supervisor import Report
+    from wellos.settings import Settings
 
 __all__ = ["Options", "Platform"]
 
 _UI_PORT = 3000
+_SECRETS = {"database_url", "dagster_database_url", "redis_url", "mqtt_url"}
+"""Settings that hold a password."""
 _NOTE_S = 1.0
 _FIGURES_S = 2.0
 _SERVERS, _DAGSTER, _INGEST = 1, 2, 3
@@ -204,10 +206,7 @@ class Platform:
             time.sleep(0.5)
 
     def _settings(self) -> Settings:
-        chosen = {
-            name: SecretStr(str(value)) if Settings.model_fields[name].annotation == SecretStr | None else value
-            for name, value in self._chosen.items()
-        }
+        chosen = {name: SecretStr(str(value)) if name in _SECRETS else value for name, value in self._chosen.items()}
         return self._given.model_copy(update=chosen)
 
     def _note(self, *, force: bool = False) -> None:

@@ -93,6 +93,7 @@ class Supervisor:
         self.parts: list[Part] = []
         self._lock, self._report = lock, report
         self._stop = False
+        self._others = set(descendants(os.getpid()))  # started before us by whoever uses us: not ours to end
         adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._request_stop)
@@ -230,8 +231,8 @@ class Supervisor:
     def _kill_orphans(self) -> None:
         """End what a killed guard left to us, and collect it."""
         ours = {part.child.pid for part in self.parts if part.child is not None and part.child.exit_status is None}
-        guarded = {pid for guard in ours for pid in descendants(guard)}
-        for pid in set(descendants(os.getpid())) - ours - guarded:
+        kept = {pid for root in ours | self._others for pid in (root, *descendants(root))}
+        for pid in set(descendants(os.getpid())) - kept:
             with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)

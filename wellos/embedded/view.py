@@ -36,10 +36,13 @@ def to_text(snapshot: dict[str, Any], width: int = 140) -> str:
 def _parts(parts: list[dict[str, Any]]) -> Table:
     table = Table("part", "state", "address", "since", "note", title="parts", title_justify="left")
     for part in parts:
-        note = "; ".join(item for item in (part["error"] if part["state"] != "up" else "", part["note"]) if item)
+        up = part.get("up", part["state"] in {"up", "external"})
+        wrong = "" if up else part.get("reason") or part["error"]
+        note = "; ".join(item for item in (wrong, part["note"]) if item)
         if part["restarts"]:
             note = f"restarted {part['restarts']}x{'; ' if note else ''}{note}"
-        table.add_row(part["name"], _state(part["state"]), part["address"], _moment(part["since_us"]), note)
+        state = part["state"] if up or part["state"] != "up" else "down"
+        table.add_row(part["name"], _state(state), part["address"], _moment(part["since_us"]), note)
     return table
 
 
