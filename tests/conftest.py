@@ -1,7 +1,6 @@
 """Registers the shared fixtures: one file a concern."""
 
 pytest_plugins = [
-    "tests.fix_adapters",
     "tests.fix_db",
     "tests.fix_mqtt",
     "tests.fix_postgres",
