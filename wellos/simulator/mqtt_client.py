@@ -59,7 +59,7 @@ class MqttPublisher:
         self.figures: dict[str, int] = {}
         """The broker's own figures, by topic, where it publishes them."""
         self.on_command: Callable[[str, bytes], None] = lambda _topic, _payload: None
-        self.on_connected: Callable[[], None] = lambda: None
+        self.on_connected: Callable[[], object] = lambda: None
         """Called after every connect, before anything waiting is sent again."""
         self.will: Callable[[], tuple[str, bytes]] | None = None
         """Makes the message the broker sends when we are gone; asked before every connect."""
