@@ -1,0 +1,46 @@
+"""Polling at fixed times of the platform's clock: due times are multiples of the interval, so that nothing drifts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wellos.clock import Clock
+
+__all__ = ["Due", "next_due", "sleep_until"]
+
+_LONGEST_NAP_S = 1.0
+_SHORTEST_NAP_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What `next_due` found: when to poll next, and the due times that have gone by without a poll."""
+
+    next_us: int
+    missed: int
+    first_missed_us: int
+
+
+def next_due(last_us: int, now_us: int, interval_us: int) -> Due:
+    """Return the due time after `last_us` that can still be met at `now_us`.
+
+    The latest due time that has passed is still met, late; the ones before it are missed.
+    """
+    following = (last_us // interval_us + 1) * interval_us
+    latest = now_us // interval_us * interval_us
+    missed = max(0, (latest - following) // interval_us)
+    return Due(max(following, latest), missed, following)
+
+
+async def sleep_until(clock: Clock, due_us: int) -> None:
+    """Wait until the platform's clock shows `due_us`, whatever its pace against the machine's."""
+    pace = 1.0
+    while (left := due_us - clock.micros()) > 0:
+        before_us, before = clock.micros(), clock.monotonic()
+        await asyncio.sleep(min(max(left / 1e6 / pace, _SHORTEST_NAP_S), _LONGEST_NAP_S / max(pace, 1.0)))
+        elapsed = clock.monotonic() - before
+        if elapsed > 0:
+            pace = max((clock.micros() - before_us) / 1e6 / elapsed, 1e-6)

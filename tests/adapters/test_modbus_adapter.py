@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import SimData, SimDevice
+
+from streaming.delivery import Status
+from tests.fix_adapters import Collector, make_connection, make_tag, running
+from wellos.clock import WallClock
+from wellos.quality import MODBUS_NO_REPLY, Quality
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from wellos.registry import Connection
+
+
+class Device:
+    """Registers and bits behind a real server, with faults to plant."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.stop: Callable[[], Awaitable[None]]
+        self.registers = list(range(1000))
+        self.bits = [place % 2 == 0 for place in range(1000)]
+        self.illegal: set[int] = set()
+        self.codes: list[ExcCodes] = []
+        self.mute: set[int] = set()
+        self.requests: list[tuple[int, int, int, int]] = []
+
+    def device_ids(self) -> list[int]:
+        return [1, 2, 3]
+
+    async def async_getValues(  # noqa: N802 - the library's name
+        self, device_id: int, func_code: int, address: int, count: int = 1
+    ) -> Any:  # noqa: ANN401 - registers, bits or an exception code
+        self.requests.append((device_id, func_code, address, count))
+        if device_id in self.mute:
+            await asyncio.sleep(3600)
+        if self.codes:
+            return self.codes.pop(0)
+        if self.illegal & set(range(address, address + count)):
+            return ExcCodes.ILLEGAL_ADDRESS
+        source: list[Any] = self.bits if func_code <= 2 else self.registers
+        return source[address : address + count]
+
+    async def async_setValues(self, *_arguments: object) -> ExcCodes:  # noqa: N802 - the library's name
+        raise AssertionError("an adapter wrote")
+
+
+@asynccontextmanager
+async def device(port: int = 0) -> AsyncIterator[Device]:
+    one = Device()
+    server = ModbusTcpServer(SimDevice(0, simdata=[SimData(0)]), address=("127.0.0.1", port))
+    server.context = one  # type: ignore[assignment]
+    shutdown: Any = server.shutdown
+    one.stop = shutdown
+    await server.serve_forever(background=True)
+    transport: Any = server.transport
+    one.port = transport.sockets[0].getsockname()[1]
+    try:
+        yield one
+    finally:
+        await one.stop()
+
+
+def connection_to(port: int, *addresses: str, interval_s: float = 0.1, **config: Any) -> Connection:  # noqa: ANN401
+    tags = [make_tag(100 + index, address, interval_s=interval_s) for index, address in enumerate(addresses)]
+    return make_connection("modbus", {"host": "127.0.0.1", "port": port, "timeout_s": 0.3, "retries": 1} | config, tags)
+
+
+async def test_every_table_type_scale_and_unit() -> None:
+    async with device() as one:
+        one.registers[10:12] = [0xE979, 0x42F6]
+        one.registers[20] = 0xFFFF
+        tags = [
+            make_tag(1, "1:holding:10:float32:CDAB", interval_s=0.1),
+            make_tag(2, "1:input:20:int16", interval_s=0.1, scale=0.5, offset=10.0),
+            make_tag(3, "2:coil:4:bool", interval_s=0.1),
+            make_tag(4, "3:discrete:5:bool", interval_s=0.1),
+        ]
+        connection = make_connection("modbus", {"host": "127.0.0.1", "port": one.port}, tags)
+        collector, before = Collector(), WallClock().micros()
+        async with running(connection, collector):
+            await collector.until(lambda: len(collector.readings) >= 12)
+    first = collector.readings[:4]
+    values = dict(zip(first["tag_id"].tolist(), first["value"].tolist(), strict=True))
+    assert np.float32(values[1]) == np.float32(123.456)
+    assert {number: values[number] for number in (2, 3, 4)} == {2: 9.5, 3: 1.0, 4: 0.0}
+    assert (collector.readings["quality"] == Quality.GOOD).all()
+    assert (first["time"] >= before).all()
+    assert sorted(function for _, function, _, _ in one.requests[:4]) == [1, 2, 3, 4]
+
+
+async def test_one_request_a_poll_and_one_poll_an_interval() -> None:
+    async with device() as one:
+        addresses = [f"1:holding:{place}:uint16" for place in range(0, 100, 2)]
+        collector = Collector()
+        async with running(connection_to(one.port, *addresses), collector):
+            await collector.until(lambda: len(collector.deliveries) >= 8)
+    assert set(one.requests) == {(1, 3, 0, 99)}
+    slots = collector.of(100)["time"] // 100_000
+    assert len(set(slots.tolist())) >= len(slots) - 1, "one poll in every tenth of a second of the clock"
+
+
+async def test_one_bad_register_is_named_and_the_rest_arrives() -> None:
+    async with device() as one:
+        one.illegal = {30, 31}
+        addresses = [f"1:holding:{place}:uint32" for place in range(20, 40, 2)]
+        collector = Collector()
+        async with running(connection_to(one.port, *addresses), collector):
+            await collector.until(lambda: len(collector.deliveries) >= 3)
+            learned = len(one.requests)
+            seen = len(collector.deliveries)
+            await collector.until(lambda: len(collector.deliveries) >= seen + 3)
+            polls = len(collector.deliveries) - seen
+            assert len(one.requests) - learned <= 6 * (polls + 1), "what was learned is kept"
+    bad = collector.of(105)
+    assert np.isnan(bad["value"]).all()
+    assert set(bad["status"].tolist()) == {2}
+    assert set(bad["quality"].tolist()) == {Quality.BAD}
+    good = collector.readings[collector.readings["tag_id"] != 105]
+    assert (good["quality"] == Quality.GOOD).all()
+    assert collector.values(100)[0] == 20 * 65536 + 21
+    for delivery in collector.deliveries:
+        assert sorted(delivery.readings["tag_id"].tolist()) == list(range(100, 110)), "each tag once a poll"
+
+
+async def test_an_unused_register_between_two_tags_that_cannot_be_read() -> None:
+    async with device() as one:
+        one.illegal = {25}
+        collector = Collector()
+        async with running(connection_to(one.port, "1:holding:24:uint16", "1:holding:26:uint16"), collector):
+            await collector.until(lambda: len(collector.deliveries) >= 2)
+    assert collector.values(100)[0] == 24.0
+    assert collector.values(101)[0] == 26.0
+
+
+async def test_a_busy_device_is_asked_again() -> None:
+    async with device() as one:
+        one.codes = [ExcCodes.DEVICE_BUSY, ExcCodes.ACKNOWLEDGE]
+        collector = Collector()
+        async with running(connection_to(one.port, "1:holding:5:uint16", retries=3), collector):
+            await collector.until(lambda: len(collector.readings) >= 1)
+    assert collector.values(100)[0] == 5.0
+    assert collector.readings["status"][0] == 0
+
+
+async def test_a_device_failure_is_bad_for_the_poll_only() -> None:
+    async with device() as one:
+        one.codes = [ExcCodes.DEVICE_FAILURE]
+        collector = Collector()
+        async with running(connection_to(one.port, "1:holding:5:uint16", "1:holding:6:uint16"), collector):
+            await collector.until(lambda: len(collector.deliveries) >= 2)
+    first, second = (delivery.readings for delivery in collector.deliveries[:2])
+    assert (first["status"].tolist(), first["quality"].tolist()) == ([4, 4], [Quality.BAD] * 2)
+    assert second["value"].tolist() == [5.0, 6.0]
+
+
+async def test_a_silent_unit_is_bad_and_the_others_go_on() -> None:
+    async with device() as one:
+        one.mute = {2}
+        connection = connection_to(one.port, "1:holding:5:uint16", "2:holding:5:uint16", timeout_s=0.15, retries=0)
+        collector = Collector()
+        async with running(connection, collector):
+            await collector.until(lambda: len(collector.deliveries) >= 4)
+    assert collector.values(100)[:3] == [5.0] * 3
+    silent = collector.of(101)
+    assert set(silent["status"].tolist()) == {MODBUS_NO_REPLY}
+    assert np.isnan(silent["value"]).all()
+
+
+async def test_a_peer_that_no_longer_answers_is_a_lost_connection() -> None:
+    async with device() as one:
+        one.mute = {1, 2, 3}
+        connection = connection_to(one.port, "1:holding:5:uint16", timeout_s=0.05, retries=0)
+        status = Status(heard_us=5)
+        async with running(connection, Collector(), status) as session:
+            assert "without an answer" in str(await session.lost())
+    assert status.heard_us == 5, "it was not heard"
+
+
+async def test_a_restarted_device_is_a_lost_connection_and_then_a_gap() -> None:
+    collector, status = Collector(), Status()
+    async with device() as one:
+        connection = connection_to(one.port, "1:holding:5:uint16")
+        async with running(connection, collector, status) as session:
+            await collector.until(lambda: len(collector.readings) >= 2)
+            port = one.port
+            await one.stop()
+            await session.lost()
+    heard = status.heard_us
+    async with device(port), running(connection, collector, status):
+        seen = len(collector.readings)
+        await collector.until(lambda: len(collector.readings) > seen)
+    outage = [gap for gap in collector.gaps if gap.reason == "disconnected"]
+    assert [(gap.start_us, gap.tag_id) for gap in outage] == [(heard, None)]
+
+
+async def test_polls_missed_while_the_pipeline_is_full_are_gaps() -> None:
+    async with device() as one:
+        collector = Collector()
+        async with running(connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector):
+            await collector.until(lambda: len(collector.readings) >= 2)
+            collector.open.clear()
+            await asyncio.sleep(0.5)
+            collector.open.set()
+            await collector.until(lambda: any(gap.reason == "poll_missed" for gap in collector.gaps))
+    gap = next(gap for gap in collector.gaps if gap.reason == "poll_missed")
+    assert gap.end_us - gap.start_us >= 50_000
+    assert gap.start_us % 50_000 == gap.end_us % 50_000 == 0
+
+
+async def test_intervals_are_kept_apart() -> None:
+    async with device() as one:
+        tags = [
+            make_tag(1, "1:holding:5:uint16", interval_s=0.05),
+            make_tag(2, "1:holding:6:uint16", interval_s=60.0),
+        ]
+        connection = make_connection("modbus", {"host": "127.0.0.1", "port": one.port}, tags)
+        collector = Collector()
+        async with running(connection, collector):
+            await collector.until(lambda: len(collector.of(1)) >= 5)
+    assert 1 <= len(collector.of(2)) <= 2
