@@ -2,6 +2,7 @@
 
 Ingest reports what it receives by the hour. Readings that came another way, a month of history or a recording, are
 found here: their days get their partitions of the aggregates first, and then that of `readings`, with its counts.
+Days with pumper entries get their partition of `field_entries` the same way.
 """
 
 import json
@@ -15,13 +16,16 @@ from wellos import aggregates
 from wellos.aggregates import WIDTHS, day_floor, day_window
 from wellos.settings import Settings, load_settings
 from wellos.storage import warm
+from wellos.storage.sql import query
+from wellos.storage.warm import PgConnection
 
 __all__ = ["Batch", "new_days", "next_batch"]
 
-MOST_DAYS = 10
+MOST_DAYS = 31
 """Days of one run: it holds the pool of the aggregates for as long as they take."""
 MOST_ATTEMPTS = 3
 """A day whose run failed this often is left alone: the failed run is there to be looked at."""
+_FOUND = "new_days: stored, but not reported by ingest"
 _ASSETS = tuple(WIDTHS)
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -71,11 +75,11 @@ def closed_days(settings: Settings, now: datetime) -> Sequence[date]:
 
 @dg.sensor(
     target=dg.AssetSelection.assets(*_ASSETS),
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Asks for the aggregates of closed days that hold readings but have no partition yet, newest first, "
-        f"{MOST_DAYS} days a run; then reports the readings of those days."
+        f"{MOST_DAYS} days a run; then reports the readings of those days, and days with field entries."
     ),
 )
 def new_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -89,7 +93,8 @@ def new_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     unreported = sorted((day for day in aggregated if day not in reported), reverse=True)[:MOST_DAYS]
     attempts = {date.fromisoformat(day): int(count) for day, count in json.loads(context.cursor or "{}").items()}
     with warm.connect(settings, autocommit=True) as conn:
-        events = [_report(day, aggregates.by_hour(conn, "readings_1day", *day_window(day))) for day in unreported]
+        events = [_readings(day, aggregates.by_hour(conn, "readings_1day", *day_window(day))) for day in unreported]
+        events += _unreported_entries(conn, days, _partitions(context.instance, "field_entries"))
         if context.instance.get_runs(
             dg.RunsFilter(tags={"dagster/sensor_name": "new_days"}, statuses=_UNFINISHED), limit=1
         ):
@@ -114,7 +119,7 @@ def _partitions(instance: dg.DagsterInstance, asset: str) -> set[date]:
     return {date.fromisoformat(key) for key in instance.get_materialized_partitions(dg.AssetKey(asset))}
 
 
-def _report(day: date, hours: Sequence[aggregates.Hour]) -> dg.AssetMaterialization:
+def _readings(day: date, hours: Sequence[aggregates.Hour]) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         "readings",
         partition=day.isoformat(),
@@ -123,9 +128,24 @@ def _report(day: date, hours: Sequence[aggregates.Hour]) -> dg.AssetMaterializat
             "good": sum(hour.good for hour in hours),
             "uncertain": sum(hour.uncertain for hour in hours),
             "bad": sum(hour.bad for hour in hours),
-            "found_by": "new_days: stored, but not reported by ingest",
+            "found_by": _FOUND,
         },
     )
+
+
+def _unreported_entries(
+    conn: PgConnection, days: Sequence[date], reported: set[date]
+) -> Sequence[dg.AssetMaterialization]:
+    if not days:
+        return []
+    window = {"start": day_window(days[0])[0], "end": day_window(days[-1])[1]}
+    found = [row for row in conn.execute(query("days_with_field_entries"), window) if row[0] not in reported]
+    return [
+        dg.AssetMaterialization(
+            "field_entries", partition=day.isoformat(), metadata={"revisions": revisions, "found_by": _FOUND}
+        )
+        for day, revisions in sorted(found, reverse=True)[:MOST_DAYS]
+    ]
 
 
 def _result(

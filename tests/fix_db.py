@@ -45,7 +45,7 @@ def database_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template_database(database_server: str) -> Iterator[str]:
     """Name of a migrated database that every other is copied from."""
-    with _fresh_database(database_server) as url:
+    with fresh_database(database_server) as url:
         migrate(load_settings(database_url=url))
         with psycopg.connect(url, autocommit=True) as connection:
             if engine(connection) == "timescale":
@@ -59,21 +59,21 @@ def template_database(database_server: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(database_server: str, template_database: str) -> Iterator[str]:
     """URL of a migrated database of this test's own."""
-    with _fresh_database(database_server, template_database) as url:
+    with fresh_database(database_server, template_database) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def module_database_url(database_server: str, template_database: str) -> Iterator[str]:
     """URL of a migrated database that the tests of a module share."""
-    with _fresh_database(database_server, template_database) as url:
+    with fresh_database(database_server, template_database) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(database_server: str) -> Iterator[str]:
     """URL of a database of this test's own in which nothing was migrated."""
-    with _fresh_database(database_server) as url:
+    with fresh_database(database_server) as url:
         yield url
 
 
@@ -93,12 +93,12 @@ def db(database_url: str) -> Iterator[PgConnection]:
 @pytest.fixture(scope="session")
 def database_engine(database_server: str, template_database: str) -> Engine:
     """Engine of the server under test."""
-    with _fresh_database(database_server, template_database) as url, psycopg.connect(url) as connection:
+    with fresh_database(database_server, template_database) as url, psycopg.connect(url) as connection:
         return engine(connection)
 
 
 @contextmanager
-def _fresh_database(server: str, template: str | None = None) -> Iterator[str]:
+def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
     name = f"wellos_test_{os.getpid()}_{secrets.token_hex(4)}"
     create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template is not None:

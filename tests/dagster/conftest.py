@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 
+from tests.dagster.servers import Webserver, dagster_servers
+from tests.fix_db import fresh_database
 from wellos.settings import load_settings
 from wellos.storage.warm import connect, engine
 
@@ -65,6 +67,24 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.fixture(scope="session")
+def webserver(
+    database_server: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Webserver]:
+    """The Dagster processes of `wellos up` over a field with three days of readings up to this minute."""
+    folder = tmp_path_factory.mktemp("dagster")
+    with (
+        fresh_database(database_server, template_database) as url,
+        fresh_database(database_server) as dagster_url,
+        connect(load_settings(database_url=url), autocommit=True) as connection,
+    ):
+        connection.execute(FIELD)
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        add_readings(connection, now - timedelta(days=3), now)
+        with dagster_servers(folder, database_url=url, dagster_database_url=dagster_url) as server:
+            yield server
+
+
 def rows(value: dg.MetadataValue[Any]) -> list[Mapping[str, Any]]:
     """The rows of a table in metadata."""
     assert isinstance(value, dg.TableMetadataValue)
@@ -73,7 +93,11 @@ def rows(value: dg.MetadataValue[Any]) -> list[Mapping[str, Any]]:
 
 def add_readings(db: PgConnection, start: datetime, end: datetime) -> None:
     """One reading a minute of every tag: every fiftieth BAD without a value, other twentieths UNCERTAIN."""
-    db.execute("SELECT ensure_readings_partitions(ARRAY[%s::date, %s::date])", [start, end])
+    db.execute(
+        "SELECT ensure_readings_partitions(array_agg(day::date)) "
+        "FROM generate_series(%s::date, %s::date, '1 day') AS day",
+        [start, end],
+    )
     db.execute(READINGS, [start, end])
 
 

@@ -1,0 +1,101 @@
+"""The processes of `wellos up`: what GraphQL says of them, a run launched through it, and what ingest reports."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tests.dagster.servers import REPOSITORY, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.dagster.servers import Webserver
+
+ASSETS = """
+{ assetNodes { assetKey { path } groupName isExecutable partitionStats { numMaterialized numFailed }
+    assetChecksOrError { ... on AssetChecks { checks {
+        name executionForLatestMaterialization { status evaluation { success severity } } } } } } }
+"""
+MATERIALIZATION = """
+query($a: AssetKeyInput!, $p: [String!]) { assetNodeOrError(assetKey: $a) { ... on AssetNode {
+    assetMaterializations(partitions: $p, limit: 1) { runId partition metadataEntries { label
+        ... on IntMetadataEntry { intValue } ... on MarkdownMetadataEntry { mdStr } } } } } }
+"""
+SCHEDULES = """
+query($r: RepositorySelector!) {
+  schedulesOrError(repositorySelector: $r) { ... on Schedules { results { name scheduleState { status } } } }
+  sensorsOrError(repositorySelector: $r) { ... on Sensors { results { name sensorState { status } } } } }
+"""
+
+
+def assets_of(webserver: Webserver) -> Mapping[str, Any]:
+    return {node["assetKey"]["path"][0]: node for node in webserver.query(ASSETS)["assetNodes"]}
+
+
+def metadata_of(webserver: Webserver, asset: str, partition: str) -> Mapping[str, Any]:
+    found = webserver.query(MATERIALIZATION, a={"path": [asset]}, p=[partition])["assetNodeOrError"]
+    (event,) = found["assetMaterializations"]
+    return {entry["label"]: entry.get("intValue") or entry.get("mdStr") for entry in event["metadataEntries"]}
+
+
+def test_the_graph_is_served(webserver: Webserver) -> None:
+    assets = assets_of(webserver)
+    assert set(assets) == {
+        *("registry", "readings", "field_entries", "ingest_health", "aggregate_status"),
+        *("readings_1min", "readings_5min", "readings_1hour", "readings_1day"),
+    }
+    assert not assets["readings"]["isExecutable"]
+    checks = {check["name"] for check in assets["readings"]["assetChecksOrError"]["checks"]}
+    assert {"newest_reading", "ingest_lag"} <= checks
+
+
+def test_what_should_run_runs(webserver: Webserver) -> None:
+    found = webserver.query(SCHEDULES, r=REPOSITORY)
+    states = {one["name"]: one["scheduleState"]["status"] for one in found["schedulesOrError"]["results"]}
+    states |= {one["name"]: one["sensorState"]["status"] for one in found["sensorsOrError"]["results"]}
+    assert states == dict.fromkeys(
+        ("refresh_check", "daily_aggregates", "automation", "new_days", "failed_checks", "failed_runs"), "RUNNING"
+    )
+
+
+def test_a_run_launched_by_hand_succeeds_with_its_check(webserver: Webserver) -> None:
+    today = datetime.now(UTC).date()
+    assert webserver.run("readings_1hour", today, check="equals_raw") == "SUCCESS"
+    found = metadata_of(webserver, "readings_1hour", today.isoformat())
+    assert found["rows"]
+    assert found["readings_per_hour"].startswith("![readings per hour")
+    checks = {check["name"]: check for check in assets_of(webserver)["readings_1hour"]["assetChecksOrError"]["checks"]}
+    assert checks["equals_raw"]["executionForLatestMaterialization"]["status"] == "SUCCEEDED"
+
+
+def test_closed_days_fill_by_themselves(webserver: Webserver) -> None:
+    """Nobody launches anything: the sensor asks for the aggregates, then reports the readings of the same days."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+
+    def filled() -> int:
+        return int(assets_of(webserver)["readings"]["partitionStats"]["numMaterialized"])
+
+    # the fourth day of the three is not a whole one, yet it holds readings and is over
+    wait_for(lambda: filled() >= 3, 110, filled)
+    assets = assets_of(webserver)
+    for relation in ("readings_1min", "readings_5min", "readings_1hour", "readings_1day"):
+        assert assets[relation]["partitionStats"]["numMaterialized"] >= 3
+        assert assets[relation]["partitionStats"]["numFailed"] == 0
+    assert metadata_of(webserver, "readings_1day", yesterday.isoformat())["rows"] == 4 * 1440
+    assert metadata_of(webserver, "readings", yesterday.isoformat())["rows"] == 4 * 1440
+
+
+def test_ingest_reports_an_hour_over_http(webserver: Webserver) -> None:
+    day = datetime.now(UTC).date().isoformat()
+    report = {"partition": day, "metadata": {"rows": 12_345}}
+    answer = httpx.post(f"{webserver.url}/report_asset_materialization/field_entries", json=report, timeout=30)
+    assert answer.status_code == httpx.codes.OK
+    assert metadata_of(webserver, "field_entries", day)["rows"] == 12_345
+    check = {"check_name": "newest_entry", "passed": True, "metadata": {"wells": 2}}
+    answer = httpx.post(f"{webserver.url}/report_asset_check/field_entries", json=check, timeout=30)
+    assert answer.status_code == httpx.codes.OK
+    (reported,) = assets_of(webserver)["field_entries"]["assetChecksOrError"]["checks"]
+    assert reported["executionForLatestMaterialization"]["evaluation"]["success"]
