@@ -98,14 +98,17 @@ class Journal:
         with self._mutex:
             return min(self._oldest.values(), default=None) if self.stored_seq < self._next_seq - 1 else None
 
-    def append(self, entry: Entry) -> int:
-        """Queue one entry and return its sequence; it is durable once `sync` has returned that or a later one."""
+    def append(self, entry: Entry, *, beyond_quota: bool = False) -> int:
+        """Queue one entry and return its sequence; it is durable once `sync` has returned that or a later one.
+
+        SpoolFullError: the quota is used up. `beyond_quota` is for the few bytes that say what was therefore refused.
+        """
         if self._dead:
             raise FatalError(f"{self.folder}: the spool cannot be written to any more")
         payload = entry.encode_payload()
         size = FRAME.size + len(payload)
         with self._mutex:
-            if self.used_bytes + size > self.quota_bytes:
+            if self.used_bytes + size > self.quota_bytes and not beyond_quota:
                 raise SpoolFullError(f"the spool's quota of {self.quota_bytes} bytes is used up")
             seq = self._next_seq
             self._next_seq += 1

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import sql
 
+from wellos.clock import from_micros
+from wellos.readings import empty
+from wellos.storage.sql import query
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from psycopg import Cursor
+    from psycopg import Connection, Cursor
 
     from wellos.readings import Readings
 
-__all__ = ["COLUMNS", "copy_readings", "encode"]
+__all__ = ["COLUMNS", "copy_readings", "encode", "read_readings"]
 
 COLUMNS = ("time", "tag_id", "value", "quality", "status")
 """The columns of `readings` that are copied, in the order of the encoded record."""
@@ -73,3 +77,16 @@ def copy_readings(cursor: Cursor[Any], readings: Readings, table: str = "reading
     with cursor.copy(statement) as copy:
         for piece in _slices(encode(readings)):
             copy.write(piece)
+
+
+def read_readings(connection: Connection[Any], tag_ids: Sequence[int], since_us: int, until_us: int) -> Readings:
+    """Return the stored readings of these tags with since <= time < until, by binary COPY, in no order."""
+    span = {"tags": list(tag_ids), "since": from_micros(since_us), "until": from_micros(until_us)}
+    with connection.cursor() as cursor, cursor.copy(query("readings_copy_out"), span) as copy:
+        stream = b"".join(copy)
+    rows = np.frombuffer(stream, _RECORD, (len(stream) - len(_HEADER)) // _RECORD.itemsize, len(_HEADER))
+    readings = empty(len(rows))
+    readings["time"] = rows["time"] + _POSTGRES_EPOCH_US
+    for name in COLUMNS[1:]:
+        readings[name] = rows[name]
+    return readings

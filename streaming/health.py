@@ -1,0 +1,159 @@
+"""The process as others see it: /metrics, /livez and /readyz over HTTP.
+
+/livez answers while the event loop runs, whatever the database does; /readyz is 200 when readings are taken in and
+reach the database, else 503 with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from streaming.counters import LATENCY_BOUNDS_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+    from starlette.requests import Request
+
+    from streaming.counters import Counters
+    from streaming.delivery import Status
+    from streaming.spool import Journal
+    from wellos.registry import Connection
+
+__all__ = ["IngestMetrics", "Server", "application", "listen"]
+
+
+class IngestMetrics(Collector):
+    """Reads the counters when it is asked."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        journal: Journal,
+        seconds_left: Callable[[], float | None],
+        rate: Callable[[], float],
+        connections: Callable[[], Iterable[tuple[Connection, Status]]],
+    ) -> None:
+        """`rate`: readings a second lately; `connections`: those that run, with their state."""
+        self._counters, self._journal = counters, journal
+        self._seconds_left, self._rate, self._connections = seconds_left, rate, connections
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        counters = self._counters
+        ingested = CounterMetricFamily(
+            "scada_readings_ingested",
+            "Readings made durable in the spool.",
+            labels=["tenant_id", "protocol", "quality"],
+        )
+        for labels, n in list(counters.ingested.items()):
+            ingested.add_metric(labels, n)
+        yield ingested
+        errors = CounterMetricFamily(
+            "scada_validation_errors", "What validation found.", labels=["tenant_id", "error_type"]
+        )
+        for pair, n in list(counters.findings.items()):
+            errors.add_metric(pair, n)
+        yield errors
+        yield self._latency()
+        yield GaugeMetricFamily("scada_readings_per_second", "Readings a second, lately.", self._rate())
+        yield from self._of_connections()
+        yield from self._of_spool()
+        for name, counter, text in (
+            ("scada_accounting", counters.terms, "Terms of the accounting identity, intake side."),
+            ("scada_stored", counters.stored, "Terms of the accounting identity, sink side."),
+            ("scada_sink_errors", counters.sink_errors, "Failed commits, by what the database said."),
+            ("scada_hot_tier", counters.hot, "Readings written to and dropped from Redis, and failed calls."),
+            ("scada_connection_restarts", counters.restarts, "Adapters started again."),
+        ):
+            family = CounterMetricFamily(name, text, labels=["connection" if "restarts" in name else "term"])
+            for term, n in list(counter.items()):
+                family.add_metric([term], n)
+            yield family
+
+    def _latency(self) -> HistogramMetricFamily:
+        total, buckets = 0, []
+        for bound, n in zip([*map(str, LATENCY_BOUNDS_S), "+Inf"], self._counters.latency.tolist(), strict=True):
+            total += n
+            buckets.append((bound, total))
+        family = HistogramMetricFamily("scada_end_to_end_latency_seconds", "Source time to commit in PostgreSQL.")
+        family.add_metric([], buckets, self._counters.latency_sum_s)
+        return family
+
+    def _of_connections(self) -> Iterator[Metric]:
+        active = GaugeMetricFamily("scada_active_connections", "Connected, by protocol.", labels=["protocol"])
+        up = GaugeMetricFamily(
+            "scada_connection_up", "1 while connected.", labels=["tenant_id", "connection", "protocol"]
+        )
+        by_protocol: dict[str, int] = {}
+        for connection, status in self._connections():
+            connected = int(status.state == "connected")
+            by_protocol[connection.protocol] = by_protocol.get(connection.protocol, 0) + connected
+            up.add_metric([connection.tenant, connection.name, connection.protocol], connected)
+        for protocol, n in by_protocol.items():
+            active.add_metric([protocol], n)
+        yield active
+        yield up
+
+    def _of_spool(self) -> Iterator[Metric]:
+        journal = self._journal
+        left = self._seconds_left()
+        for name, text, value in (
+            ("scada_spool_pending_rows", "Readings in the spool, not yet stored.", journal.pending_rows),
+            ("scada_spool_bytes", "Bytes of the spool on disk.", journal.used_bytes),
+            ("scada_spool_quota_bytes", "Most bytes the spool may take.", journal.quota_bytes),
+            ("scada_spool_pending_frames", "Frames not yet stored.", journal.synced_seq - journal.stored_seq),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+        if left is not None:
+            yield GaugeMetricFamily("scada_spool_seconds_left", "Until the quota is used up, at this rate.", left)
+
+
+def application(metrics: IngestMetrics, reason_not_ready: Callable[[], str]) -> Starlette:
+    """Return the HTTP application; `reason_not_ready` is empty when ready."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+
+    async def show(_request: Request) -> Response:
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def live(_request: Request) -> Response:
+        return PlainTextResponse("live\n")
+
+    async def ready(_request: Request) -> Response:
+        reason = reason_not_ready()
+        return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
+
+    return Starlette(routes=[Route("/metrics", show), Route("/livez", live), Route("/readyz", ready)])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 is a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    def __init__(self, app: Starlette) -> None:
+        """Serve `app` quietly."""
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield

@@ -1,0 +1,184 @@
+"""From the journal to Redis: what just became durable, through a bounded queue; what it missed comes from PostgreSQL.
+
+Redis being away or slow costs nothing but memory up to the bound: then the oldest waiting batches are dropped, and once
+Redis is back the hours they belong to are filled from the warm tier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+import redis
+import structlog
+
+from wellos.errors import WellosError
+from wellos.storage import hot, warm
+from wellos.storage.copy import read_readings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from streaming.counters import Counters
+    from streaming.sinks.hot import HotSink
+    from wellos.clock import Clock
+    from wellos.readings import Readings
+    from wellos.registry import Connection
+    from wellos.settings import Settings
+
+__all__ = ["HotFeed"]
+
+_MOST_ROWS = 200_000
+_PAUSE_S = 2.0
+_FILL_PAUSE_S = 10.0
+_STEP_US = 600_000_000
+_SETTLED_US = 60_000_000
+"""What is pending no longer than this is the running traffic, which Redis gets anyway."""
+
+log = structlog.get_logger(__name__)
+
+
+class HotFeed:
+    """The way out to the hot tier."""
+
+    def __init__(
+        self,
+        sink: HotSink,
+        settings: Settings,
+        clock: Clock,
+        counters: Counters,
+        pending: Callable[[], int | None],
+    ) -> None:
+        """`pending` tells the oldest source time that is not in PostgreSQL yet, None when all is."""
+        self._sink, self._settings, self._clock, self._counters = sink, settings, clock, counters
+        self._pending = pending
+        self._queue: deque[tuple[str, Readings]] = deque()
+        self._rows = 0
+        self._ready = asyncio.Event()
+        self._tags: list[int] = []
+        self._missing_since: int | None = None
+        self._filler: asyncio.Task[None] | None = None
+        self._fill_after = 0.0
+        self._stopping = False
+        self.available = False
+        """The last write succeeded."""
+
+    def configure(self, connections: Sequence[Connection]) -> None:
+        """Take the tags of these connections."""
+        tags: dict[str, list[int]] = {}
+        for connection in connections:
+            tags.setdefault(connection.tenant, []).extend(tag.tag_id for tag in connection.tags)
+        self._sink.configure(tags)
+        self._tags = [tag for ids in tags.values() for tag in ids]
+
+    def offer(self, batches: Sequence[tuple[str, Readings]]) -> None:
+        """Queue batches of (tenant, readings); never waits."""
+        for tenant, readings in batches:
+            if len(readings):
+                self._queue.append((tenant, readings))
+                self._rows += len(readings)
+        while self._rows > _MOST_ROWS and len(self._queue) > 1:
+            self._drop(self._queue.popleft()[1])
+        self._ready.set()
+
+    async def run(self) -> None:
+        """Feed for ever."""
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            if not self._queue:
+                continue
+            batches = _join(self._queue)
+            self._queue.clear()
+            self._rows = 0
+            try:
+                filled = await asyncio.to_thread(self._write, batches)
+            except (redis.RedisError, WellosError) as error:
+                self._failed(error, batches)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            if not self.available:
+                log.info("readings go to Redis")
+            self.available = True
+            if not filled and not self._filling():
+                self._missing_since = self._clock.micros() - self._settings.hot_hours * hot.HOUR_US
+            self._start_filling()
+
+    def stop(self) -> None:
+        """Let a filling under way end after its next step."""
+        self._stopping = True
+
+    def _write(self, batches: dict[str, Readings]) -> bool:
+        """Write each tenant's readings; false when Redis lacks hours that it should have."""
+        filled = True
+        for tenant, readings in batches.items():
+            filled &= self._sink.write(tenant, readings)
+            self._counters.hot["written"] += len(readings)
+        return filled
+
+    def _failed(self, error: Exception, batches: dict[str, Readings]) -> None:
+        if self.available or not self._counters.hot["errors"]:
+            log.warning("Redis is not available; ingest goes on without it", reason=str(error))
+        self._counters.hot["errors"] += 1
+        self.available = False
+        for readings in batches.values():
+            self._drop(readings)
+
+    def _drop(self, readings: Readings) -> None:
+        self._rows = sum(len(waiting) for _, waiting in self._queue)
+        self._counters.hot["dropped"] += len(readings)
+        oldest = int(readings["time"].min())
+        self._missing_since = oldest if self._missing_since is None else min(self._missing_since, oldest)
+
+    def _filling(self) -> bool:
+        return self._filler is not None and not self._filler.done()
+
+    def _start_filling(self) -> None:
+        """Once what Redis missed is in PostgreSQL, bring it from there, beside what goes on."""
+        since, pending = self._missing_since, self._pending()
+        if since is None or self._filling() or self._clock.monotonic() < self._fill_after:
+            return
+        if pending is None or pending > self._clock.micros() - _SETTLED_US:
+            self._missing_since = None
+            self._filler = asyncio.create_task(self._fill(since), name="fill Redis")
+
+    async def _fill(self, since: int) -> None:
+        try:
+            rows = await asyncio.to_thread(self._copy, since)
+        except (psycopg.Error, redis.RedisError, WellosError) as error:
+            log.warning("Redis could not be filled from the database; it will be tried again", reason=str(error))
+            self._fill_after = self._clock.monotonic() + _FILL_PAUSE_S
+            self._missing_since = since if self._missing_since is None else min(since, self._missing_since)
+            return
+        log.info("what Redis missed was filled from the database", readings=rows)
+
+    def _copy(self, since_us: int) -> int:
+        rows = 0
+        self._sink.mark(filled=False)
+        with warm.connect(self._settings) as connection:
+            for start, end in self._steps(since_us):
+                if self._stopping:
+                    return rows
+                readings = read_readings(connection, self._tags, start, end)
+                self._sink.append(readings)
+                rows += len(readings)
+        self._sink.mark(filled=True)
+        return rows
+
+    def _steps(self, since_us: int) -> Iterator[tuple[int, int]]:
+        """Cut the time since then, or the hours that are kept, into steps that fit memory."""
+        now = self._clock.micros()
+        start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
+        while start <= now:
+            yield start, start + _STEP_US
+            start += _STEP_US
+
+
+def _join(queue: deque[tuple[str, Readings]]) -> dict[str, Readings]:
+    by_tenant: dict[str, list[Readings]] = {}
+    for tenant, readings in queue:
+        by_tenant.setdefault(tenant, []).append(readings)
+    return {tenant: np.concatenate(parts) for tenant, parts in by_tenant.items()}

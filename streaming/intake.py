@@ -1,0 +1,260 @@
+"""From adapters to the journal: a bounded queue, then check, append, one fsync for all that came meanwhile, settle.
+
+There is no timer: whatever is delivered while one commit is under way goes into the next, one frame a connection. When
+the spool is full, a source that can be acknowledged waits, unacknowledged; what any other source delivers is shed, and
+a gap row says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from streaming.delivery import Gap
+from streaming.spool import Entry, Journal, SpoolFullError
+from wellos.readings import READING, empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streaming.counters import Counters
+    from streaming.delivery import Delivery, Rejected
+    from streaming.validate import Validator
+    from wellos.clock import Clock
+    from wellos.readings import Readings
+    from wellos.registry import Connection
+
+__all__ = ["Intake"]
+
+_MOST_ROWS = 100_000
+"""Readings that may wait in memory; an adapter that delivers more waits itself."""
+_FULL_RETRY_S = 0.5
+_SHED_EVERY_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Shed:
+    """What a full spool made us refuse from one connection."""
+
+    received_us: int
+    readings: int
+    start_us: int
+    end_us: int
+    gaps: tuple[Gap, ...]
+
+    def entry(self, connection_id: int) -> Entry:
+        gap = Gap(self.start_us, self.end_us, "spool_full")
+        return Entry(connection_id, self.received_us, gaps=(gap, *self.gaps), shed=self.readings)
+
+
+class Intake:
+    """The way in. `emit` is what adapters are given."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        validator: Validator,
+        clock: Clock,
+        counters: Counters,
+        on_durable: Callable[[Sequence[tuple[str, Readings]]], None],
+    ) -> None:
+        """`on_durable` is called on the event loop with (tenant, readings) of each commit."""
+        self._journal, self._validator, self._clock, self._counters = journal, validator, clock, counters
+        self._on_durable = on_durable
+        self._names: dict[int, tuple[str, str]] = {}
+        self._lock = Lock()
+        self._queue: deque[Delivery] = deque()
+        self._queued_rows = 0
+        self._ready, self._room, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._room.set()
+        self._idle.set()
+        self._shed: dict[int, _Shed] = {}
+        self._shed_written = clock.monotonic()
+        self.full = False
+        """The spool takes nothing now."""
+
+    def configure(self, connections: Sequence[Connection]) -> None:
+        """Take these connections' tags for checking."""
+        with self._lock:
+            self._names |= {item.connection_id: (item.tenant, item.protocol) for item in connections}
+            self._validator.configure(connections)
+
+    async def emit(self, delivery: Delivery) -> None:
+        """Take one delivery; waits while too much waits already."""
+        while not self._room.is_set():
+            if self.full and delivery.settle is None:
+                self._refuse(delivery)
+                return
+            await self._room.wait()
+        self._queue.append(delivery)
+        self._queued_rows += _weight(delivery)
+        if self._queued_rows >= _MOST_ROWS:
+            self._room.clear()
+        self._idle.clear()
+        self._ready.set()
+
+    async def settled(self) -> None:
+        """Wait until all that was delivered is durable."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Commit for ever; FatalError when the journal cannot go on."""
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            batch = list(self._queue)
+            self._queue.clear()
+            self._queued_rows = 0
+            self._open(full=self.full)
+            entries = await asyncio.to_thread(self._check, batch)
+            await self._write(entries)
+            for delivery in batch:
+                if delivery.settle is not None:
+                    _settle(delivery.settle)
+            self._on_durable([(self._names[entry.connection_id][0], entry.readings) for entry in entries])
+            if not self._queue:
+                self._idle.set()
+
+    async def _write(self, entries: list[Entry]) -> None:
+        """Append and sync; while the spool is full, wait for the drain."""
+        waiting = deque(entries)
+        while True:
+            shed = self._take_shed()
+            try:
+                await asyncio.to_thread(self._append, waiting, shed)
+            except SpoolFullError as error:
+                if not self.full:
+                    log.warning("the spool is full: intake pauses", reason=str(error))
+                self._open(full=True)
+                await asyncio.sleep(_FULL_RETRY_S)
+                continue
+            if self.full:
+                log.info("the spool has room again: intake goes on")
+            self._open(full=False)
+            if self._shed:
+                self._ready.set()
+            return
+
+    def _append(self, waiting: deque[Entry], shed: list[Entry]) -> None:
+        for entry in shed:
+            self._count(entry, {})
+            self._journal.append(entry, beyond_quota=True)
+        try:
+            while waiting:
+                self._journal.append(waiting[0])
+                waiting.popleft()
+        finally:
+            self._journal.sync()
+
+    def _take_shed(self) -> list[Entry]:
+        """Return what was refused, as entries: while there is no room, only now and then."""
+        now = self._clock.monotonic()
+        if not self._shed or (self.full and now - self._shed_written < _SHED_EVERY_S):
+            return []
+        self._shed_written = now
+        shed, self._shed = self._shed, {}
+        return [item.entry(connection_id) for connection_id, item in shed.items()]
+
+    def _open(self, *, full: bool) -> None:
+        self.full = full
+        if full:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def _refuse(self, delivery: Delivery) -> None:
+        times = delivery.readings["time"]
+        start = int(times.min()) if len(times) else delivery.received_us
+        end = int(times.max()) if len(times) else delivery.received_us
+        count = len(times) + len(delivery.rejected)
+        new = _Shed(delivery.received_us, count, min(start, end), end, delivery.gaps)
+        old = self._shed.get(delivery.connection_id)
+        if old is not None:
+            gaps = (*old.gaps, *new.gaps)[-1000:]
+            new = _Shed(old.received_us, old.readings + count, min(old.start_us, start), max(old.end_us, end), gaps)
+        self._shed[delivery.connection_id] = new
+
+    def _check(self, batch: list[Delivery]) -> list[Entry]:
+        """Check each connection's share of the batch and make it one entry, or several where it is large."""
+        by_connection: dict[int, list[Delivery]] = {}
+        for delivery in batch:
+            by_connection.setdefault(delivery.connection_id, []).append(delivery)
+        now_us = self._clock.micros()
+        entries = []
+        with self._lock:
+            for connection_id, deliveries in by_connection.items():
+                readings = np.concatenate([item.readings for item in deliveries]) if deliveries else empty()
+                received_us = min(item.received_us for item in deliveries)
+                checked = self._validator.check(connection_id, readings, received_us, now_us)
+                rejected = tuple(r for item in deliveries for r in item.rejected) + checked.rejected
+                gaps = tuple(gap for item in deliveries for gap in item.gaps)
+                entry = Entry(connection_id, received_us, checked.readings, rejected, gaps, checked.duplicates)
+                self._count(entry, checked.findings)
+                entries += _split(entry, self._journal.max_frame_bytes)
+        return entries
+
+    def _count(self, entry: Entry, findings: dict[str, int]) -> None:
+        counters, (tenant, protocol) = self._counters, self._names[entry.connection_id]
+        counters.count_quality(tenant, protocol, entry.readings)
+        counters.by_connection[entry.connection_id] += len(entry.readings)
+        for name, n in findings.items():
+            counters.findings[tenant, name] += n
+        for item in entry.rejected:
+            if item.reason not in findings:
+                counters.findings[tenant, item.reason] += 1
+        rows, rejected = len(entry.readings), len(entry.rejected)
+        counters.terms.update(
+            received=rows + rejected + entry.duplicates + entry.shed,
+            quarantined=rejected,
+            duplicates=entry.duplicates,
+            shed=entry.shed,
+            spooled=rows,
+        )
+
+
+def _settle(settle: Callable[[], None]) -> None:
+    try:
+        settle()
+    except Exception:  # supervision: a source that cannot be told must not stop the others; it will deliver again
+        log.exception("acknowledging a delivery failed")
+
+
+def _weight(delivery: Delivery) -> int:
+    """Readings, with an original counted by its size."""
+    return len(delivery.readings) + sum(1 + len(item.original) // READING.itemsize for item in delivery.rejected)
+
+
+def _split(entry: Entry, most_bytes: int) -> list[Entry]:
+    """Cut an entry that would not fit a frame; the first part carries the counts and the gaps."""
+    rejected, parts = _shorten(entry, most_bytes), []
+    while True:
+        taken, size = 0, 0
+        while taken < len(rejected) and (size := size + 2 * len(rejected[taken].original) + 1000) <= most_bytes // 2:
+            taken += 1
+        rows = most_bytes // 2 // READING.itemsize
+        parts.append(replace(entry, readings=entry.readings[:rows], rejected=rejected[:taken]))
+        entry = replace(entry, readings=entry.readings[rows:], gaps=(), duplicates=0, shed=0)
+        rejected = rejected[taken:]
+        if not len(entry.readings) and not rejected:
+            return parts
+
+
+def _shorten(entry: Entry, most_bytes: int) -> tuple[Rejected, ...]:
+    """Originals that no frame could hold keep their beginning, and say so."""
+    most = most_bytes // 4 - 1000
+    return tuple(
+        item
+        if len(item.original) <= most
+        else replace(
+            item, original=item.original[:most], detail=f"{item.detail} (first {most} of {len(item.original)} bytes)"
+        )
+        for item in entry.rejected
+    )

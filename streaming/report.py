@@ -1,0 +1,104 @@
+"""Tells Dagster, once per closed hour, which days of readings and field entries were added to; never stops ingest.
+
+The first report of an installation tells the days of history that hold something. One instance reports: the one that
+holds an advisory lock for as long as it runs. How far it got is kept beside the spool.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from wellos.clock import from_micros
+from wellos.storage import warm
+from wellos.storage.sql import query
+
+if TYPE_CHECKING:
+    from wellos.clock import Clock
+    from wellos.settings import Settings
+    from wellos.storage.warm import PgConnection
+
+__all__ = ["Reporter"]
+
+_HOUR = timedelta(hours=1)
+_SOURCES = (("readings", "ingest_report_days"), ("field_entries", "ingest_report_entry_days"))
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('wellos ingest report'))"
+
+
+class Reporter:
+    """Blocking; called from one thread. Errors are httpx.HTTPError, psycopg.Error and WellosError."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """No I/O: the first report connects."""
+        self._settings, self._clock = settings, clock
+        self._state_file = settings.data_dir / "reported.json"
+        self._connection: PgConnection | None = None
+
+    def run_once(self, *, stored_until_us: int) -> int:
+        """Report every hour that is closed, all of it stored, and not reported; return how many reports were sent.
+
+        `stored_until_us`: every reading of an earlier source time that was received is stored.
+        """
+        if self._settings.dagster_url is None or not self._holds_lock():
+            return 0
+        closed = min(self._clock.now(), from_micros(stored_until_us)).replace(minute=0, second=0, microsecond=0)
+        since = self._reported_until()
+        if since is not None and closed <= since:
+            return 0
+        sent = 0
+        with httpx.Client(base_url=self._settings.dagster_url, timeout=10) as client:
+            for asset, name in _SOURCES:
+                for day, metadata in self._days(name, since, closed):
+                    body = {"partition": day.isoformat(), "metadata": metadata}
+                    client.post(f"/report_asset_materialization/{asset}", json=body).raise_for_status()
+                    sent += 1
+        self._state_file.write_text(json.dumps({"until": closed.isoformat()}), encoding="utf-8")
+        return sent
+
+    def close(self) -> None:
+        """Let another instance report."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _holds_lock(self) -> bool:
+        if self._connection is not None and not self._connection.closed:
+            self._connection.execute("SELECT 1")
+            return True
+        connection = warm.connect(self._settings, autocommit=True)
+        row = connection.execute(_LOCK).fetchone()
+        if row is None or not row[0]:
+            connection.close()
+            return False
+        self._connection = connection
+        return True
+
+    def _reported_until(self) -> datetime | None:
+        if not self._state_file.exists():
+            return None
+        return datetime.fromisoformat(json.loads(self._state_file.read_text(encoding="utf-8"))["until"])
+
+    def _days(self, name: str, since: datetime | None, until: datetime) -> list[tuple[date, dict[str, Any]]]:
+        """Return each partition with something new in the window, and what to say of it."""
+        if self._connection is None:
+            return []
+        first = datetime.combine(self._settings.partitions_start, time(), UTC)
+        rows: list[tuple[date, dict[str, Any]]] = []
+        start = first if since is None else max(first, since)
+        while start < until:
+            # A day a query: history may be long.
+            end = min(until, start.replace(hour=0) + timedelta(days=1))
+            cursor = self._connection.execute(query(name), {"since": start, "until": end})
+            names = [column.name for column in cursor.description or ()][1:]
+            for day, *values in cursor:
+                if day >= first.date():
+                    metadata = {
+                        key: value.isoformat() if isinstance(value, datetime) else value
+                        for key, value in zip(names, values, strict=True)
+                    }
+                    rows.append((day, metadata | {"from": start.isoformat(), "to": end.isoformat()}))
+            start = end
+        return rows

@@ -1,0 +1,96 @@
+"""Keeps one adapter running for each connection: a new one after every failure, none of them stopping another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from streaming.adapters import adapter_class
+from streaming.delivery import ConnectionLost, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from streaming.counters import Counters
+    from streaming.delivery import Delivery
+    from wellos.clock import Clock
+    from wellos.registry import Connection
+
+__all__ = ["Supervisor"]
+
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_STABLE_S = 30.0
+"""An adapter that ran this long starts again without delay."""
+
+log = structlog.get_logger(__name__)
+
+
+class Supervisor:
+    """The connections of this process."""
+
+    def __init__(
+        self, emit: Callable[[Delivery], Awaitable[None]], clock: Clock, counters: Counters, heard: dict[int, int]
+    ) -> None:
+        """`heard`: when each connection's peer was last heard before this process started."""
+        self._emit, self._clock, self._counters, self._heard = emit, clock, counters, heard
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.connections: dict[int, Connection] = {}
+        self.status: dict[int, Status] = {}
+
+    async def apply(self, connections: Sequence[Connection]) -> None:
+        """Run exactly these connections; one that did not change goes on undisturbed."""
+        wanted = {item.connection_id: item for item in connections}
+        ended = [key for key, old in self.connections.items() if wanted.get(key) != old]
+        await self._cancel(ended)
+        for key in ended:
+            self.connections.pop(key)
+            if key not in wanted:
+                self.status[key].state = "stopped"
+        for key, item in wanted.items():
+            if key not in self.connections:
+                self.connections[key] = item
+                status = self.status.setdefault(key, Status(heard_us=self._heard.get(key, 0)))
+                self._tasks[key] = asyncio.create_task(self._keep_running(item, status), name=f"connection {item.name}")
+
+    async def stop(self) -> None:
+        """Stop every adapter."""
+        await self._cancel(list(self.connections))
+        for status in self.status.values():
+            self._set(status, "stopped", "")
+
+    async def _cancel(self, keys: Sequence[int]) -> None:
+        tasks = [self._tasks.pop(key) for key in keys]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_running(self, connection: Connection, status: Status) -> None:
+        logger = log.bind(connection=connection.name, protocol=connection.protocol)
+        pause = _SHORTEST_PAUSE_S
+        while True:
+            started = self._clock.monotonic()
+            self._set(status, "connecting", status.error)
+            try:
+                adapter = adapter_class(connection.protocol)(connection, self._clock, status)
+                await adapter.run(self._emit)
+                reason = "the adapter ended"
+            except ConnectionLost as error:
+                reason = str(error) or "connection lost"
+            except Exception as error:  # supervision: one connection's fault must not stop another's readings
+                logger.exception("the adapter failed")
+                reason = f"{type(error).__name__}: {error}"
+            self._set(status, "failed", reason)
+            if self._clock.monotonic() - started > _STABLE_S:
+                pause = _SHORTEST_PAUSE_S
+            self._counters.restarts[connection.name] += 1
+            logger.warning("connection lost", reason=reason, next_attempt_s=round(pause, 1))
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, no secret
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _set(self, status: Status, state: str, error: str) -> None:
+        if status.state != state:
+            status.state, status.since_us = state, self._clock.micros()
+        status.error = error

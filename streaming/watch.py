@@ -1,0 +1,50 @@
+"""Follows the registry: what connections to run, and when that changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wellos.registry import load_connections
+from wellos.storage import warm
+
+if TYPE_CHECKING:
+    from wellos.registry import Connection
+    from wellos.settings import Settings
+    from wellos.storage.warm import PgConnection
+
+__all__ = ["RegistryWatch"]
+
+_CHANNEL = "wellos_registry"
+
+
+class RegistryWatch:
+    """One connection to the database that listens. Blocking; called from one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        """No I/O: the first read connects."""
+        self._settings = settings
+        self._connection: PgConnection | None = None
+
+    @property
+    def connected(self) -> bool:
+        """The last call did not fail."""
+        return self._connection is not None
+
+    def read(self) -> tuple[Connection, ...]:
+        """Return the connections to run, and listen for changes from before they were read."""
+        if self._connection is None:
+            self._connection = warm.connect(self._settings, autocommit=True)
+            self._connection.execute(f"LISTEN {_CHANNEL}")
+        return load_connections(self._connection)
+
+    def changed(self, timeout_s: float) -> bool:
+        """Wait up to `timeout_s` for a change of the registry."""
+        if self._connection is None:
+            return False
+        return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
+
+    def close(self) -> None:
+        """Close the connection; `read` opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
