@@ -20,6 +20,7 @@ COMMANDS = {
     "fleet": "wellos.cli.fleet:fleet",
     "simulate": "wellos.cli.simulate:simulate",
     "ingest": "wellos.cli.ingest:ingest",
+    "audit": "wellos.cli.audit:audit_command",
     "settings": "wellos.cli.settings:settings",
 }
 

@@ -1,0 +1,32 @@
+-- The ledger's terms of every connection beside what the tables hold. Connection 0 is what nobody can name any more.
+WITH ledger AS (
+    SELECT connection_id, sum(received)::bigint AS received, sum(quarantined)::bigint AS quarantined,
+           sum(duplicates)::bigint AS duplicates, sum(shed)::bigint AS shed, sum(rows)::bigint AS committed,
+           sum(stored)::bigint AS stored, sum(repeated)::bigint AS repeated, sum(replaced)::bigint AS replaced,
+           sum(superseded)::bigint AS superseded, sum(poisoned)::bigint AS poisoned
+    FROM ingest_ledger GROUP BY connection_id
+), kept AS (
+    SELECT connection_id, count(*) FILTER (WHERE ordinal >= 0) AS in_quarantine,
+           count(*) FILTER (WHERE ordinal < 0) AS corrupt
+    FROM quarantine GROUP BY connection_id
+), found AS (
+    SELECT tags.connection_id, sum(n)::bigint AS in_table
+    FROM (SELECT tag_id, count(*) AS n FROM readings GROUP BY tag_id) AS counted
+    LEFT JOIN tags USING (tag_id)
+    GROUP BY tags.connection_id
+), ids AS (
+    SELECT connection_id FROM ledger UNION SELECT connection_id FROM kept
+    UNION SELECT coalesce(connection_id, 0) FROM found UNION SELECT connection_id FROM scada_connections
+)
+SELECT coalesce(tenants.slug, '') AS tenant, coalesce(c.name, '') AS connection, ids.connection_id,
+       coalesce(received, 0), coalesce(quarantined, 0), coalesce(duplicates, 0), coalesce(shed, 0),
+       coalesce(committed, 0), coalesce(stored, 0), coalesce(repeated, 0), coalesce(replaced, 0),
+       coalesce(superseded, 0), coalesce(poisoned, 0), coalesce(in_table, 0), coalesce(in_quarantine, 0),
+       coalesce(corrupt, 0)
+FROM ids
+LEFT JOIN scada_connections AS c USING (connection_id)
+LEFT JOIN tenants USING (tenant_id)
+LEFT JOIN ledger USING (connection_id)
+LEFT JOIN kept USING (connection_id)
+LEFT JOIN found ON coalesce(found.connection_id, 0) = ids.connection_id
+ORDER BY tenant, connection, connection_id
