@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +10,13 @@ import click
 from click.core import ParameterSource
 
 from wellos import logs
+from wellos.cli.duration import Duration
 from wellos.errors import ConfigurationError, Problem
 from wellos.settings import load_settings
 from wellos.simulator.endpoints import Options
 from wellos.simulator.run import simulate as run
 
 __all__ = ["simulate"]
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class _Duration(click.ParamType[timedelta]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401 - click's
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"(\d+)([mhdw])", str(value).strip())
-        if found is None or int(found[1]) == 0:
-            self.fail(f"{value!r} is not a length of time: write a number and m, h, d or w, such as 30d", param, ctx)
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
 
 _LIVE_ONLY = {"wells", "tags", "seed", "history", "truth"}
 _REPLAY_ONLY = {"zone", "instances", "limit_rows"}
@@ -49,7 +33,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.FloatRange(min=0, min_open=True),
     help="Replay: this many times as fast as recorded. Live field: the speed of WELLOS_CLOCK, which sets it.",
 )
-@click.option("--history", type=_Duration(), metavar="30d", help="Store this much of the past in the warm tier first.")
+@click.option("--history", type=Duration(), metavar="30d", help="Store this much of the past in the warm tier first.")
 @click.option("--replay", type=_FOLDER, help="Serve recordings of the Petrobras 3W layout instead.")
 @click.option("--zone", default="America/Sao_Paulo", show_default=True, help="Zone of a recording's local times.")
 @click.option("--instances", default="*", show_default=True, metavar="GLOB", help="Recordings to replay, by name.")

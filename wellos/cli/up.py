@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from wellos import logs
+from wellos.cli.duration import Duration
 from wellos.embedded.child import tail
 from wellos.embedded.server import private_folder
 from wellos.embedded.stack import Options, Platform
@@ -26,13 +28,13 @@ from wellos.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from wellos.settings import Settings
 
 __all__ = ["down", "up"]
 
 _DOWN_S = 90.0
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _SUMMARY_S = 60.0
 
 
@@ -92,7 +94,16 @@ class LineReport:
 
 @click.command()
 @click.option("--detach", is_flag=True, help="Return when the platform is ready; `wellos down` stops it.")
+@click.option("--wells", type=click.IntRange(1, 500), default=12, show_default=True, help="Wells of the field.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same field and same readings.")
 @click.option("--speed", type=click.FloatRange(min=1), help="Run platform time this many times as fast, from the past.")
+@click.option("--replay", type=_FOLDER, help="Serve recordings of the Petrobras 3W layout, at --speed, instead.")
+@click.option(
+    "--history",
+    type=Duration(),
+    metavar="30d",
+    help="Store this much of the field's past first; unset: 30d on the first start over an empty database.",
+)
 def up(*, detach: bool, **options: Any) -> None:  # noqa: ANN401 - click's values, typed by Options
     """Run the whole platform: database, Redis, broker, simulated field, ingest and Dagster.
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import httpx
 from psycopg.conninfo import conninfo_to_dict
@@ -53,7 +54,14 @@ class Environment:
         found = os.environ.get("PYTHONPATH")
         # A checkout that is not installed must be importable from any working folder.
         path = os.pathsep.join([str(python_folder()), *([found] if found else [])])
-        return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **ours, **more}
+        return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **ours, **self._broker_login(), **more}
+
+    def _broker_login(self) -> dict[str, str]:
+        """Return what the simulator's fleet file refers to where the broker asks for a login."""
+        parts = urlsplit(str(self.settings.get("mqtt_url", "")))
+        if not parts.username:
+            return {}
+        return {"MQTT_USER": unquote(parts.username), "MQTT_PASSWORD": unquote(parts.password or "")}
 
     def spec(self, name: str, *command: str, more: Mapping[str, str] | None = None, grace_s: float = 10) -> Spec:
         """Return how to run one of our processes, with `more` in its environment."""

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,16 +23,21 @@ from wellos.embedded.ports import Ports
 from wellos.embedded.processes import Environment
 from wellos.embedded.scaled import ClockFile
 from wellos.embedded.server import private_folder, reach
+from wellos.embedded.simulation import FieldOptions, Simulation
 from wellos.embedded.state import write_state
 from wellos.embedded.supervisor import Part, Supervisor
 from wellos.embedded.verify import verify_given
 from wellos.errors import UnreachableError
+from wellos.fleet.apply import apply
+from wellos.fleet.check import check_file
 from wellos.logs import hide_secrets
 from wellos.storage import warm
 from wellos.storage.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
+    from pathlib import Path
 
     from wellos.embedded.server import Server
     from wellos.embedded.state import DataLock
@@ -46,6 +52,7 @@ _SECRETS = {"database_url", "dagster_database_url", "redis_url", "mqtt_url"}
 _NOTE_S = 1.0
 _FIGURES_S = 2.0
 _SERVERS, _DAGSTER, _INGEST = 1, 2, 3
+_FIELD = _DAGSTER
 """Groups in the order of start; they stop in reverse."""
 
 
@@ -54,6 +61,16 @@ class Options:
     """What the command line of `wellos up` chose."""
 
     speed: float | None = None
+    wells: int = 12
+    seed: int = 1
+    replay: Path | None = None
+    history: timedelta | None = None
+
+    @property
+    def field(self) -> FieldOptions:
+        """What the simulator is told. A replay has a pace of its own; a live field lives by the platform's clock."""
+        speed = self.speed if self.replay is not None else None
+        return FieldOptions(self.wells, self.seed, self.replay, speed, self.history)
 
 
 class Platform:
@@ -69,7 +86,9 @@ class Platform:
         self._began_us = WallClock().micros()
         self._noted = 0.0
         self._figures = NOTHING
+        self._progress = ""
         self._clock_file = ClockFile(self._folder)
+        self._simulation = Simulation(self._folder, options.field)
 
     def run(self) -> None:
         """Start everything, watch it until somebody asks for the end, stop everything."""
@@ -94,6 +113,7 @@ class Platform:
             "since_us": self._began_us,
             "settings": self._chosen,
             "parts": [part.describe() for part in self._supervisor.parts],
+            "progress": self._progress,
             "figures": self._figures,
         }
 
@@ -101,7 +121,8 @@ class Platform:
         given = self._given
         private_folder(self._folder)
         verify_given(given)
-        self._chosen["clock"] = self._clock_file.choose(given.clock, self._options.speed)
+        speed = self._options.speed if self._options.replay is None else None
+        self._chosen["clock"] = self._clock_file.choose(given.clock, speed)
         ports = Ports(self._folder, given.host)
         self._start_servers(ports)
         self._choose_databases()
@@ -109,9 +130,14 @@ class Platform:
         self._supervisor.check_stop()
         for migration in migrate(self._settings()):
             self._report.event(f"migrated {migration}")
+        self._note(force=True)
+        self._bring_in_the_field(ports)
         started += self._start_dagster(started)
+        self._chosen["metrics_port"] = ports.choose("metrics", given.metrics_port)
+        started.append(self._add("ingest", processes.ingest, _INGEST))
         self._supervisor.wait_ready(started)
         self._wait_for_code(str(self._chosen["dagster_url"]))
+        self._wait_for_history()
 
     def _start_servers(self, ports: Ports) -> None:
         given, folder = self._given, self._folder
@@ -168,6 +194,46 @@ class Platform:
                 raise UnreachableError("WELLOS_DAGSTER_DATABASE_URL", hide_secrets(url), reason) from error
         self._report.event(f"created the database {name}")
 
+    def _bring_in_the_field(self, ports: Ports) -> None:
+        """Start the simulator, unless a fleet file of the user's own names real devices, and fill the registry."""
+        given, simulation = self._given, self._simulation
+        fleet_file = given.fleet_file
+        if fleet_file is None:
+            with warm.connect(self._settings(), autocommit=True) as connection:
+                simulation.decide_history(connection)
+            for name in ("opcua", "modbus"):
+                self._chosen[f"{name}_port"] = ports.choose(name, getattr(given, f"{name}_port"))
+            simulator = self._add("simulator", simulation.prepare, _FIELD)
+            self._supervisor.wait_ready([simulator])
+            simulator.address = simulation.address()
+            fleet_file = simulation.fleet_file
+        checked = check_file(fleet_file)
+        for warning in checked.warnings:
+            self._report.event(f"warning: {warning}")
+        with warm.connect(self._settings()) as connection:
+            outcome = apply(connection, checked.fleet)
+        changed = sum(count for done in outcome.counts.values() for key, count in done.items() if key != "unchanged")
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in checked.fleet.counts().items())
+        self._report.event(f"fleet of {counts} from {fleet_file}: {changed:,} changes")
+
+    def _wait_for_history(self) -> None:
+        """Show how the backfill goes until it is done."""
+        said = ""
+        while self._progress_of_history():
+            self._supervisor.check_stop()
+            self._supervisor.look_after_all()
+            what = self._progress.rpartition(" ")[0]
+            if what != said:
+                said = what
+                self._report.event(self._progress)
+            self._note()
+            self._report.refresh()
+            time.sleep(0.2)
+
+    def _progress_of_history(self) -> str:
+        self._progress = self._simulation.history_left()
+        return self._progress
+
     def _start_code_server(self, ports: Ports) -> list[Part]:
         given = self._given
         if given.dagster_url is not None:
@@ -176,18 +242,22 @@ class Platform:
         self._chosen["dagster_port"] = ports.choose("dagster", given.dagster_port, _UI_PORT)
         self._chosen["dagster_url"] = f"http://{reach(given.host)}:{self._chosen['dagster_port']}"
         self._code_port = ports.choose("code_server")
-        return [self._add("code-server", processes.code_server, _DAGSTER)]
+        return [self._add("code-server", partial(processes.code_server, port=self._code_port), _DAGSTER)]
 
     def _start_dagster(self, code_server: list[Part]) -> list[Part]:
         """Start webserver and daemon; before the code server is there they would show it as broken."""
         if self._given.dagster_url is not None:
             return []
         self._supervisor.wait_ready(code_server)
-        return [self._add("dagster", processes.webserver, _DAGSTER), self._add("daemon", processes.daemon, _DAGSTER)]
+        port = self._code_port
+        return [
+            self._add("dagster", partial(processes.webserver, code_port=port), _DAGSTER),
+            self._add("daemon", partial(processes.daemon, code_port=port), _DAGSTER),
+        ]
 
-    def _add(self, name: str, process: Callable[[Environment, int], Server], group: int) -> Part:
+    def _add(self, name: str, process: Callable[[Environment], Server], group: int) -> Part:
         environment = Environment(self._folder, self._given.host, dict(self._chosen))
-        return self._supervisor.add(Part(name, lambda: process(environment, self._code_port), stop_group=group))
+        return self._supervisor.add(Part(name, lambda: process(environment), stop_group=group))
 
     def _wait_for_code(self, url: str, timeout_s: float = 120) -> None:
         """Wait until the UI has loaded the code location; UnreachableError says why it cannot."""

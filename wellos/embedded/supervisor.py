@@ -16,7 +16,7 @@ from wellos.errors import WellosError
 from wellos.logs import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from wellos.embedded.server import Server
     from wellos.embedded.state import DataLock
@@ -136,29 +136,18 @@ class Supervisor:
             self._report.refresh()
             time.sleep(_TICK_S)
 
-    def run_once(self, child: Child, each: Callable[[], None]) -> None:
-        """Wait for a child that ends by itself; ChildDied when it fails. `each` is called while it runs."""
-        try:
-            while child.exit_status is None:
-                self.check_stop()
-                each()
-                self._report.refresh()
-                time.sleep(_TICK_S)
-        finally:
-            status = child.stop()
-        if status:
-            raise ChildDied(
-                f"{child.spec.name} failed with status {status}; its log ends with:\n{tail(child.spec.log)}"
-            )
-
     def watch(self, each: Callable[[], None]) -> None:
         """Keep everything running until somebody asks for the end. `each` is called every tick."""
         while not self._stop:
-            for part in self.parts:
-                self._look_after(part)
+            self.look_after_all()
             each()
             self._report.refresh()
             time.sleep(_TICK_S)
+
+    def look_after_all(self) -> None:
+        """Restart what has ended, and see what has become ready."""
+        for part in self.parts:
+            self._look_after(part)
 
     def stop(self) -> None:
         """Stop every child in reverse order; the parts of one group at the same time."""
@@ -244,11 +233,3 @@ def _last_words(part: Part) -> str:
     log = part.server.spec.log
     words = tail(log, 6)
     return f"its log, {log}, ends with:\n{words}" if words else f"its log, {log}, is empty"
-
-
-def by_name(parts: Sequence[Part], name: str) -> Part:
-    """Return the part of that name; KeyError when there is none."""
-    for part in parts:
-        if part.name == name:
-            return part
-    raise KeyError(name)

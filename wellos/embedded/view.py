@@ -72,6 +72,8 @@ def _summary(snapshot: dict[str, Any]) -> Text:
             f"readings/s {ingest['readings_per_s']:,.1f}   lag {ingest['lag_s']:.1f} s   "
             f"spool {ingest['spool_rows']:,} readings, {ingest['spool_bytes'] / 1e6:,.1f} MB{full}"
         )
+    if snapshot["progress"]:
+        lines.append(snapshot["progress"])
     clock = str(snapshot["settings"].get("clock", "wall"))
     if clock != "wall":
         lines.append(f"platform time {parse_clock(clock).now():%Y-%m-%d %H:%M:%S} UTC ({clock.rpartition('*')[2]}x)")
