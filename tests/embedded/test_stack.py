@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = {"postgres", "redis", "broker", "code-server", "dagster", "daemon"}
+PARTS = {"postgres", "redis", "broker", "code-server", "dagster", "daemon", "simulator", "ingest"}
 
 
 class Platform:
@@ -93,7 +93,7 @@ def _alive(pids: set[int]) -> set[int]:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     made = Platform(tmp_path_factory.mktemp("stack"))
     try:
-        made.up()
+        made.up("--wells", "4", "--history", "1h")
         yield made
     finally:
         made.wellos("down")
@@ -127,6 +127,19 @@ def test_a_second_up_is_refused_with_the_pid(platform: Platform) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_readings_of_every_connection_arrive(platform: Platform) -> None:
+    def flowing() -> bool:
+        found = platform.status()["figures"]
+        rates = [one["readings_per_s"] for one in found["connections"] if one["state"] == "connected"]
+        return len(rates) == len(found["connections"]) >= 3 and all(rates)
+
+    eventually(flowing, 60)
+    with platform.connect() as connection:
+        stored = connection.execute("SELECT count(*) FROM readings WHERE time > now() - interval '1 minute'").fetchone()
+    assert stored is not None
+    assert stored[0] > 0
+
+
 def test_other_commands_find_the_database(platform: Platform) -> None:
     done = platform.wellos("migrate", "--status")
     assert done.returncode == 0, done.stderr
@@ -148,7 +161,7 @@ def test_kill_9_leaves_nothing_and_the_next_start_has_the_data(platform: Platfor
     assert len(running) > 2 * len(PARTS)
     before = platform.state["settings"]
     os.kill(platform.state["pid"], signal.SIGKILL)
-    platform.up()  # waits for what the guards still stop
+    platform.up("--wells", "4")  # waits for what the guards still stop
     assert not _alive(running)
     assert platform.state["settings"] == before
     with platform.connect() as connection:

@@ -137,7 +137,6 @@ class Platform:
         started.append(self._add("ingest", processes.ingest, _INGEST))
         self._supervisor.wait_ready(started)
         self._wait_for_code(str(self._chosen["dagster_url"]))
-        self._wait_for_history()
 
     def _start_servers(self, ports: Ports) -> None:
         given, folder = self._given, self._folder
@@ -216,23 +215,11 @@ class Platform:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in checked.fleet.counts().items())
         self._report.event(f"fleet of {counts} from {fleet_file}: {changed:,} changes")
 
-    def _wait_for_history(self) -> None:
-        """Show how the backfill goes until it is done."""
-        said = ""
-        while self._progress_of_history():
-            self._supervisor.check_stop()
-            self._supervisor.look_after_all()
-            what = self._progress.rpartition(" ")[0]
-            if what != said:
-                said = what
-                self._report.event(self._progress)
-            self._note()
-            self._report.refresh()
-            time.sleep(0.2)
-
-    def _progress_of_history(self) -> str:
-        self._progress = self._simulation.history_left()
-        return self._progress
+    def _tell_history(self) -> None:
+        """Say how the backfill goes; it runs in the simulator while everything else is up already."""
+        before, self._progress = self._progress, self._simulation.history_left()
+        if self._progress.rpartition(" ")[0] != before.rpartition(" ")[0]:  # another step, not a few percent more
+            self._report.event(self._progress or "history: done")
 
     def _start_code_server(self, ports: Ports) -> list[Part]:
         given = self._given
@@ -283,6 +270,7 @@ class Platform:
         """Write `state.json` and the clock's progress, once a second."""
         if force or time.monotonic() - self._noted > _NOTE_S:
             self._noted = time.monotonic()
+            self._tell_history()
             self._clock_file.note(str(self._chosen["clock"]))
             write_state(self._folder, self.snapshot())
 
