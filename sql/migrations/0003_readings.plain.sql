@@ -7,6 +7,7 @@ CREATE TABLE readings (
     value   double precision NOT NULL,
     quality smallint NOT NULL,
     status  integer NOT NULL DEFAULT 0,
+    CONSTRAINT readings_time CHECK (isfinite(time)),
     CONSTRAINT readings_quality CHECK (quality BETWEEN 0 AND 2),
     CONSTRAINT readings_value CHECK (quality = 0 OR value BETWEEN '-1e100' AND '1e100')
 ) PARTITION BY RANGE (time);
@@ -27,8 +28,8 @@ BEGIN
     IF days IS NULL THEN
         SELECT coalesce(array_agg(DISTINCT (d.time AT TIME ZONE 'UTC')::date), '{}') INTO days FROM readings_default d;
     END IF;
-    FOR day IN SELECT DISTINCT d FROM unnest(days) d WHERE isfinite(d) ORDER BY d LOOP
-        name := 'readings_' || to_char(day, 'YYYYMMDD') || CASE WHEN day < '0001-01-01' THEN '_bc' ELSE '' END;
+    FOR day IN SELECT DISTINCT d FROM unnest(days) d WHERE d BETWEEN '0001-01-01' AND '9999-12-31' ORDER BY d LOOP
+        name := 'readings_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass('public.' || name) IS NOT NULL;
         -- one maker at a time; whoever waited finds the partition made
         PERFORM pg_advisory_xact_lock(hashtext('ensure_readings_partitions'));

@@ -6,6 +6,7 @@ CREATE TABLE readings (
     value   double precision NOT NULL,
     quality smallint NOT NULL,
     status  integer NOT NULL DEFAULT 0,
+    CONSTRAINT readings_time CHECK (isfinite(time)),
     CONSTRAINT readings_quality CHECK (quality BETWEEN 0 AND 2),
     CONSTRAINT readings_value CHECK (quality = 0 OR value BETWEEN '-1e100' AND '1e100')
 ) WITH (

@@ -94,18 +94,25 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION aggregate_materialise FROM PUBLIC;
 
--- The days that have a partition: no bucket is recomputed of a day whose readings are gone.
+-- The days that have a partition or rows in the default one: no bucket is recomputed of a day whose readings are gone.
 CREATE FUNCTION readings_days() RETURNS SETOF tstzrange
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
-    SELECT tstzrange(day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC')
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid,
-         LATERAL (SELECT to_date(substr(c.relname, 10), 'YYYYMMDD') AS day) d
-    WHERE i.inhparent = 'readings'::regclass AND c.relname ~ '^readings_[0-9]+$'
+    SELECT tstzrange(start AT TIME ZONE 'UTC', (start + '1 day'::interval) AT TIME ZONE 'UTC')
+    FROM (
+        SELECT to_date(substr(c.relname, 10), 'YYYYMMDD')::timestamp AS start
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'readings'::regclass AND c.relname ~ '^readings_[0-9]{8}$'
+        UNION
+        SELECT date_trunc('day', time AT TIME ZONE 'UTC') FROM readings_default
+    ) days
 $$;
 
 CREATE PROCEDURE refresh_aggregate(relation text, since timestamptz, until timestamptz)
 LANGUAGE plpgsql AS $$
 BEGIN
+    IF since > until THEN
+        RAISE EXCEPTION 'the window ends before it begins' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     PERFORM public.aggregate_raise_threshold(relation, coalesce(until, 'infinity'));
     COMMIT;
     PERFORM public.ensure_readings_partitions();

@@ -62,6 +62,9 @@ DECLARE
     start timestamptz := public.aggregate_watermark(relation);
     stop  timestamptz := public.aggregate_complete_to(l);
 BEGIN
+    IF since > until THEN
+        RAISE EXCEPTION 'the window ends before it begins' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF isfinite(until) THEN
         stop := least(stop, public.time_bucket(l.width, until + l.width - '1 microsecond'::interval));
     END IF;
