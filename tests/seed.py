@@ -19,11 +19,13 @@ well AS (
     RETURNING tenant_id, well_id
 ),
 connection AS (
-    INSERT INTO scada_connections (tenant_id, name, protocol, config) SELECT tenant_id, 'plc', 'modbus', '{}' FROM tenant
+    INSERT INTO scada_connections (tenant_id, name, protocol, config)
+    SELECT tenant_id, 'plc', 'modbus', '{}' FROM tenant
     RETURNING connection_id
 )
 INSERT INTO tags (tenant_id, well_id, connection_id, name, address, unit)
-SELECT tenant_id, well_id, connection_id, 'tag_' || i, i::text, 'psi' FROM well, connection, generate_series(1, %(count)s) i
+SELECT tenant_id, well_id, connection_id, 'tag_' || i, i::text, 'psi'
+FROM well, connection, generate_series(1, %(count)s) i
 RETURNING tag_id
 """
 

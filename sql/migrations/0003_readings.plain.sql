@@ -16,8 +16,11 @@ CREATE INDEX readings_time_idx ON readings USING brin (time) WITH (pages_per_ran
 
 CREATE TABLE readings_default PARTITION OF readings DEFAULT;
 
+-- A partition is made aside and attached, which readers of other days do not notice. Writers wait for it a moment: a
+-- row on its way to the default partition would be refused there once its day has a partition of its own. A lock that
+-- is not to be had at once leaves the day to the default partition and to the next call.
 CREATE FUNCTION ensure_readings_partitions(days date[] DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     day   date;
     name  text;
@@ -26,27 +29,29 @@ DECLARE
     made  integer := 0;
 BEGIN
     IF days IS NULL THEN
-        SELECT coalesce(array_agg(DISTINCT (d.time AT TIME ZONE 'UTC')::date), '{}') INTO days FROM readings_default d;
+        SELECT array_agg((d.time AT TIME ZONE 'UTC')::date) INTO days FROM readings_default d;
     END IF;
-    FOR day IN SELECT DISTINCT d FROM unnest(days) d WHERE d BETWEEN '0001-01-01' AND '9999-12-31' ORDER BY d LOOP
+    SELECT array_agg(DISTINCT d ORDER BY d) INTO days FROM unnest(days) d
+    WHERE d BETWEEN '0001-01-01' AND '9999-12-31' AND to_regclass('public.readings_' || to_char(d, 'YYYYMMDD')) IS NULL;
+    IF days IS NULL THEN
+        RETURN 0;
+    END IF;
+    LOCK TABLE readings IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE readings_default IN ACCESS EXCLUSIVE MODE;
+    FOREACH day IN ARRAY days LOOP
         name := 'readings_' || to_char(day, 'YYYYMMDD');
-        CONTINUE WHEN to_regclass('public.' || name) IS NOT NULL;
-        -- one maker at a time; whoever waited finds the partition made
-        PERFORM pg_advisory_xact_lock(hashtext('ensure_readings_partitions'));
-        CONTINUE WHEN to_regclass('public.' || name) IS NOT NULL;
+        CONTINUE WHEN to_regclass('public.' || name) IS NOT NULL;  -- made by whom we waited for
         since := day::timestamp AT TIME ZONE 'UTC';
         until := (day + 1)::timestamp AT TIME ZONE 'UTC';
-        -- made aside and attached: a lock on readings that stops neither readers nor writers of other partitions
         EXECUTE format('CREATE TABLE %I (LIKE readings INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
-        EXECUTE format('ALTER TABLE %I ADD CONSTRAINT day CHECK (time >= %L AND time < %L)', name, since, until);
-        LOCK TABLE readings_default IN ACCESS EXCLUSIVE MODE;
         EXECUTE format('WITH moved AS (DELETE FROM readings_default WHERE time >= %L AND time < %L RETURNING *) '
                        'INSERT INTO %I SELECT * FROM moved', since, until, name);
         EXECUTE format('ALTER TABLE readings ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, since, until);
-        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT day', name);
         made := made + 1;
     END LOOP;
     RETURN made;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
 END $$;
 COMMENT ON FUNCTION ensure_readings_partitions IS
     'Makes the partitions of these UTC days, moving what the default partition holds of them; without an argument, of every day in the default partition. Returns how many were made.';

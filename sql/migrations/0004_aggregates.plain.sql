@@ -101,10 +101,6 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         known := 'infinity';  -- its snapshot may be older than the threshold: log whatever it writes
     END IF;
-    IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO aggregate_invalidations VALUES ('readings_1min', tstzrange('-infinity', 'infinity'));
-        RETURN NULL;
-    END IF;
     INSERT INTO aggregate_invalidations
     SELECT 'readings_1min', unnest(range_agg(tstzrange(bin, bin + '5 minutes'::interval)))
     FROM (SELECT DISTINCT date_bin('5 minutes', time, '2000-01-01 00:00+00') AS bin FROM changed WHERE time < known) bins;
@@ -123,5 +119,3 @@ CREATE TRIGGER readings_updated AFTER UPDATE ON readings
     REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION readings_changed();
 CREATE TRIGGER readings_deleted AFTER DELETE ON readings
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION readings_changed();
-CREATE TRIGGER readings_truncated AFTER TRUNCATE ON readings
-    FOR EACH STATEMENT EXECUTE FUNCTION readings_changed();

@@ -115,8 +115,10 @@ BEGIN
     END IF;
     PERFORM public.aggregate_raise_threshold(relation, coalesce(until, 'infinity'));
     COMMIT;
-    PERFORM public.ensure_readings_partitions();
-    COMMIT;
+    IF relation = 'readings_1min' THEN
+        PERFORM public.ensure_readings_partitions();
+        COMMIT;
+    END IF;
     PERFORM public.aggregate_materialise(relation, coalesce(since, '-infinity'), coalesce(until, 'infinity'));
     COMMIT;
 END $$;
@@ -145,17 +147,16 @@ ORDER BY l.level;
 
 CREATE TABLE storage_policies (
     compress_after  interval NOT NULL,
-    keep_raw        interval NOT NULL,
     keep_aggregates interval NOT NULL,
     set_at          timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE storage_policies IS 'The ages last asked for; one row.';
 
 -- Background work by age. Returns what this engine cannot do by itself: plain PostgreSQL has no background workers.
-CREATE FUNCTION set_storage_policies(compress_after interval, keep_raw interval, keep_aggregates interval) RETURNS text[]
+CREATE FUNCTION set_storage_policies(compress_after interval, keep_aggregates interval) RETURNS text[]
 LANGUAGE sql SET search_path = public, pg_temp AS $$
     DELETE FROM storage_policies;
-    INSERT INTO storage_policies VALUES (compress_after, keep_raw, keep_aggregates);
+    INSERT INTO storage_policies VALUES (compress_after, keep_aggregates);
     SELECT ARRAY[
         format('readings are not compressed after %s: there is no columnstore', compress_after),
         'the aggregates refresh only when asked: CALL refresh_aggregates()',

@@ -55,26 +55,61 @@ BEGIN
     RETURN greatest(mark, CASE WHEN isfinite(upto) THEN time_bucket(l.width, upto) END);
 END $$;
 
+-- The days that have a chunk, contiguous ones in one range: no bucket is recomputed of a day whose readings are gone.
+CREATE FUNCTION readings_days() RETURNS tstzmultirange
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT coalesce(range_agg(tstzrange(range_start, range_end)), '{}') FROM timescaledb_information.chunks
+    WHERE hypertable_schema = 'public' AND hypertable_name = 'readings'
+$$;
+
+-- Whether somebody refreshes it right now. Two at once are an error in TimescaleDB, from the release that has this table.
+CREATE FUNCTION aggregate_in_refresh(wanted text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    busy boolean := false;
+BEGIN
+    IF to_regclass('_timescaledb_catalog.continuous_aggs_jobs_refresh_ranges') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_jobs_refresh_ranges r '
+                'JOIN _timescaledb_catalog.continuous_agg c ON c.mat_hypertable_id = r.materialization_id '
+                'JOIN pg_stat_activity a USING (pid) '
+                'WHERE c.user_view_schema = ''public'' AND c.user_view_name = $1)' INTO busy USING wanted;
+    END IF;
+    RETURN busy;
+END $$;
+
 CREATE PROCEDURE refresh_aggregate(relation text, since timestamptz, until timestamptz)
 LANGUAGE plpgsql AS $$
 DECLARE
-    l     public.aggregate_levels := public.aggregate_level(relation);
-    start timestamptz := public.aggregate_watermark(relation);
-    stop  timestamptz := public.aggregate_complete_to(l);
+    l      public.aggregate_levels := public.aggregate_level(relation);
+    start  timestamptz;
+    stop   timestamptz;
+    pieces tstzrange[];
+    piece  tstzrange;
 BEGIN
     IF since > until THEN
         RAISE EXCEPTION 'the window ends before it begins' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    LOOP  -- the lock is let go when the refresh has announced itself, or here
+        PERFORM pg_advisory_xact_lock(hashtext('refresh_aggregate'));
+        EXIT WHEN NOT public.aggregate_in_refresh(relation);
+        COMMIT;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+    stop := public.aggregate_complete_to(l);
     IF isfinite(until) THEN
         stop := least(stop, public.time_bucket(l.width, until + l.width - '1 microsecond'::interval));
     END IF;
     -- what is new always begins at the watermark, so that no hole is left below it
-    start := least(start, CASE WHEN isfinite(since) THEN public.time_bucket(l.width, since) ELSE '-infinity' END);
+    start := least(public.aggregate_watermark(relation),
+                   CASE WHEN isfinite(since) THEN public.time_bucket(l.width, since) ELSE '-infinity' END);
     IF start < stop THEN
-        -- in one piece: batches commit one by one, newest first, and until the last is done readers see holes
-        CALL public.refresh_continuous_aggregate(format('public.%I', relation)::regclass, nullif(start, '-infinity'),
-            stop, options => '{"buckets_per_batch": 0}');
+        SELECT array_agg(r) INTO pieces FROM unnest(public.readings_days() * tstzmultirange(tstzrange(start, stop))) r;
     END IF;
+    FOREACH piece IN ARRAY coalesce(pieces, '{}') LOOP
+        -- in one piece: batches commit one by one, newest first, and until the last is done readers see holes
+        CALL public.refresh_continuous_aggregate(format('public.%I', relation)::regclass, lower(piece), upper(piece),
+            options => '{"buckets_per_batch": 0}');
+    END LOOP;
     UPDATE public.aggregate_levels a SET refreshed_at = clock_timestamp() WHERE a.relation = l.relation;
     COMMIT;
 END $$;
@@ -95,7 +130,7 @@ CREATE VIEW aggregate_status AS
 SELECT l.relation,
        nullif(m.watermark, '-infinity') AS watermark,
        nullif(m.watermark, '-infinity') AS materialised_to,
-       greatest(l.refreshed_at, j.last_successful_finish) AS refreshed_at,
+       l.refreshed_at,
        CASE WHEN m.watermark = '-infinity' THEN 0 ELSE (
            SELECT count(*) FROM (
                SELECT lowest_modified_value AS lowest, greatest_modified_value AS greatest
@@ -107,51 +142,51 @@ SELECT l.relation,
                WHERE hypertable_id = c.raw_hypertable_id
            ) logged
            WHERE logged.lowest < _timescaledb_functions.cagg_watermark(c.mat_hypertable_id)
-             -- below this is the time before time, which is logged for ever
-             AND logged.greatest >= _timescaledb_functions.get_internal_time_min('timestamptz'::regtype)
+             -- the time before the first chunk and between chunks stays in the log: there is nothing to refresh
+             AND EXISTS (SELECT FROM unnest(readings_days()) d
+                         WHERE logged.lowest < extract(epoch FROM upper(d)) * 1000000
+                           AND logged.greatest >= extract(epoch FROM lower(d)) * 1000000)
        ) END AS pending_invalidations
 FROM aggregate_levels l
 JOIN _timescaledb_catalog.continuous_agg c ON c.user_view_schema = 'public' AND c.user_view_name = l.relation
 CROSS JOIN LATERAL (SELECT aggregate_watermark(l.relation) AS watermark) m
-LEFT JOIN LATERAL (
-    SELECT max(s.last_successful_finish) AS last_successful_finish
-    FROM timescaledb_information.jobs b JOIN timescaledb_information.job_stats s USING (job_id)
-    WHERE b.proc_name = 'policy_refresh_continuous_aggregate' AND isfinite(s.last_successful_finish)
-      AND b.config ->> 'mat_hypertable_id' = c.mat_hypertable_id::text
-) j ON true
 ORDER BY l.level;
+
+-- The background job. A refresh policy looks at the machine's clock, goes back only so far, and knows no order.
+CREATE PROCEDURE refresh_aggregates_job(job_id integer, config jsonb)
+LANGUAGE plpgsql AS $$
+BEGIN
+    CALL public.refresh_aggregates();
+END $$;
 
 CREATE TABLE storage_policies (
     compress_after  interval NOT NULL,
-    keep_raw        interval NOT NULL,
     keep_aggregates interval NOT NULL,
     set_at          timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE storage_policies IS 'The ages last asked for; one row.';
 
--- Background work by age, set anew only when an age changes. Returns what this engine cannot do by itself: nothing.
-CREATE FUNCTION set_storage_policies(compress_after interval, keep_raw interval, keep_aggregates interval) RETURNS text[]
+-- Background work, set anew only when an age changes. Returns what this engine cannot do by itself: nothing.
+CREATE FUNCTION set_storage_policies(compress_after interval, keep_aggregates interval) RETURNS text[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     l aggregate_levels;
 BEGIN
-    IF EXISTS (SELECT FROM storage_policies p WHERE (p.compress_after, p.keep_raw, p.keep_aggregates)
-               = (set_storage_policies.compress_after, set_storage_policies.keep_raw, set_storage_policies.keep_aggregates)) THEN
+    IF EXISTS (SELECT FROM storage_policies p WHERE (p.compress_after, p.keep_aggregates)
+               = (set_storage_policies.compress_after, set_storage_policies.keep_aggregates)) THEN
         RETURN '{}';
     END IF;
     DELETE FROM storage_policies;
-    INSERT INTO storage_policies VALUES (compress_after, keep_raw, keep_aggregates);
+    INSERT INTO storage_policies VALUES (compress_after, keep_aggregates);
     CALL remove_columnstore_policy('readings', if_exists => true);
     CALL add_columnstore_policy('readings', after => compress_after);
     FOR l IN SELECT * FROM aggregate_levels ORDER BY level LOOP
-        PERFORM remove_continuous_aggregate_policy(l.relation::regclass, if_exists => true);
-        -- late readings are looked for as far back as raw readings are kept: further back there is nothing to make
-        -- buckets of, and a refresh would empty them
-        PERFORM add_continuous_aggregate_policy(l.relation::regclass, start_offset => keep_raw, end_offset => l.width,
-            schedule_interval => greatest('1 minute'::interval, l.width / 12), buckets_per_batch => 0);
         PERFORM remove_retention_policy(l.relation::regclass, if_exists => true);
         PERFORM add_retention_policy(l.relation::regclass, drop_after => keep_aggregates);
     END LOOP;
+    IF NOT EXISTS (SELECT FROM timescaledb_information.jobs WHERE proc_name = 'refresh_aggregates_job') THEN
+        PERFORM add_job('refresh_aggregates_job', '1 minute', fixed_schedule => false);
+    END IF;
     RETURN '{}';
 END $$;
 REVOKE ALL ON FUNCTION set_storage_policies FROM PUBLIC;

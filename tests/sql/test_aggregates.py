@@ -157,12 +157,19 @@ def test_a_late_copy_reaches_every_level(db: PgConnection) -> None:
     assert db.execute("SELECT sum(n) FROM readings_1day WHERE tag_id = 2").fetchone() == (len(_every(7, 40)),)
 
 
-def test_truncated_readings_leave_no_buckets(db: PgConnection) -> None:
+def test_aggregates_outlive_the_days_of_readings_that_are_dropped(db: PgConnection, database_engine: Engine) -> None:
+    db.execute("SELECT ensure_readings_partitions(%s)", ([date(2026, 11, day) for day in (1, 2, 3)],))
     add_readings(db, _every(60, 50))
     db.execute(REFRESH)
-    db.execute("TRUNCATE readings")
+    before = [db.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in LEVELS]
+    db.execute("UPDATE readings SET value = 1000 WHERE time < '2026-11-02'")
+    if database_engine == "plain":
+        db.execute("DROP TABLE readings_20261101")
+    else:
+        db.execute("SELECT drop_chunks('readings', '2026-11-02'::timestamptz)")
+    assert db.execute("SELECT min(time) FROM readings").fetchone() == (at("2026-11-02 00:00"),)
     db.execute(REFRESH)
-    assert {db.execute(f"SELECT count(*) FROM {name}").fetchone() for name in LEVELS} == {(0,)}
+    assert [db.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in LEVELS] == before
 
 
 def test_a_window_is_refreshed_alone(db: PgConnection) -> None:
@@ -245,26 +252,38 @@ def test_wrong_arguments_are_refused_with_a_hint(db: PgConnection) -> None:
 
 
 def test_a_refresh_inside_a_transaction_is_refused(database_settings: Settings) -> None:
-    with connect(database_settings) as connection, pytest.raises(psycopg.errors.DatabaseError):
+    with connect(database_settings) as connection:
         add_readings(connection, _every(60, 1))
-        connection.execute(REFRESH)
+        with pytest.raises(psycopg.errors.DatabaseError):
+            connection.execute(REFRESH)
 
 
 def test_policies_are_set_once_for_the_same_ages(db: PgConnection, database_engine: Engine) -> None:
-    ages = [timedelta(days=days) for days in (9, 80, 700)]
-    jobs = "SELECT job_id, proc_name, config FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL"
-    found = []
-    for _ in range(2):
-        row = db.execute("SELECT set_storage_policies(%s, %s, %s)", ages).fetchone()
-        assert row is not None
-        if database_engine == "plain":
-            assert [line.split(" ", 1)[0] for line in row[0]] == ["readings", "the", "aggregates"]
-        else:
-            assert row[0] == []
-            found.append(sorted(db.execute(jobs).fetchall(), key=lambda job: int(job[0])))
-    if database_engine == "timescale":
-        assert found[0] == found[1]
-        configs = [config for _, name, config in found[0] if name == "policy_compression"]
-        assert [config["compress_after"] for config in configs] == ["9 days"]
-        drops = [config["drop_after"] for _, name, config in found[0] if name == "policy_retention"]
-        assert drops == ["700 days"] * 4
+    def ask(*days: int) -> Any:  # noqa: ANN401 - a row
+        ages = [timedelta(days=number) for number in days]
+        return db.execute("SELECT set_storage_policies(%s, %s)", ages).fetchall()[0][0]
+
+    if database_engine == "plain":
+        assert [line.split(" ", 1)[0] for line in ask(9, 700)] == ["readings", "the", "aggregates"]
+        return
+    jobs = "SELECT job_id, proc_name, config FROM timescaledb_information.jobs WHERE job_id >= 1000 ORDER BY 1"
+    assert ask(9, 700) == []
+    first = db.execute(jobs).fetchall()
+    assert ask(9, 700) == []
+    assert db.execute(jobs).fetchall() == first
+    assert [config["compress_after"] for _, name, config in first if name == "policy_compression"] == ["9 days"]
+    assert [config["drop_after"] for _, name, config in first if name == "policy_retention"] == ["700 days"] * 4
+    assert [name for _, name, _ in first].count("refresh_aggregates_job") == 1
+    ask(8, 600)
+    changed = [config for _, name, config in db.execute(jobs).fetchall() if name == "policy_retention"]
+    assert [config["drop_after"] for config in changed] == ["600 days"] * 4
+
+
+def test_the_background_job_refreshes(db: PgConnection, database_engine: Engine) -> None:
+    if database_engine == "plain":
+        pytest.skip("plain PostgreSQL has no background jobs; set_storage_policies says so")
+    add_readings(db, _every(60, 50))
+    job = db.execute("SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'refresh_aggregates_job'")
+    db.execute("CALL run_job(%s)", job.fetchone())
+    found = db.execute("SELECT count(*) FROM aggregate_status WHERE watermark IS NOT NULL").fetchone()
+    assert found == (4,)

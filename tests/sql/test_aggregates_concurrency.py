@@ -87,9 +87,11 @@ def test_many_writers_and_refreshes(db: PgConnection, database_settings: Setting
 
     with ThreadPoolExecutor(writers + 2) as pool:
         refreshes = [pool.submit(refresh) for _ in range(2)]
-        for future in [pool.submit(write, tag) for tag in range(writers)]:
-            future.result()
-        done.set()
+        try:
+            for future in [pool.submit(write, tag) for tag in range(writers)]:
+                future.result()
+        finally:
+            done.set()
         assert sum(future.result() for future in refreshes) > 1
     _refresh(database_settings)
     assert _counts(db) == {(writers * batches * rows,)}

@@ -45,17 +45,18 @@ def _apply(db: PgConnection, start: datetime, tag: int, step: str, detail: Any) 
         return start + timedelta(seconds=pair[0]), start + timedelta(seconds=pair[0] + pair[1])
 
     tags = (tag, tag + TAGS)
+    rows = "time >= %s AND time < %s AND tag_id >= %s AND tag_id < %s"
     match step:
         case "insert":
-            rows = [(start + timedelta(seconds=at), tag + nth, value, quality) for at, nth, value, quality in detail]
+            readings = [(start + timedelta(seconds=at), tag + nth, *rest) for at, nth, *rest in detail]
+            merge = "INSERT INTO readings VALUES (%s, %s, %s, %s, 0) ON CONFLICT (tag_id, time) DO UPDATE"
             with db.cursor() as cursor:
-                cursor.executemany("INSERT INTO readings VALUES (%s, %s, %s, %s, 0) ON CONFLICT DO NOTHING", rows)
+                cursor.executemany(f"{merge} SET value = excluded.value, quality = excluded.quality", readings)
         case "correct":
-            correct = "UPDATE readings SET value = %s, quality = %s WHERE time >= %s AND time < %s AND tag_id >= %s AND tag_id < %s"
+            correct = f"UPDATE readings SET value = %s, quality = %s WHERE {rows}"
             db.execute(correct, (detail[1], detail[2], *window(detail[0]), *tags))
         case "delete":
-            delete = "DELETE FROM readings WHERE time >= %s AND time < %s AND tag_id >= %s AND tag_id < %s"
-            db.execute(delete, (*window(detail), *tags))
+            db.execute(f"DELETE FROM readings WHERE {rows}", (*window(detail), *tags))
         case "refresh":
             db.execute("CALL refresh_aggregate(%s, %s, %s)", (detail[0], *window(detail[1])))
         case "refresh all":

@@ -49,7 +49,7 @@ ROUTINES = {
     ),
     "refresh_aggregates": ("p", ""),
     "ensure_readings_partitions": ("f", "days date[] DEFAULT NULL::date[]"),
-    "set_storage_policies": ("f", "compress_after interval, keep_raw interval, keep_aggregates interval"),
+    "set_storage_policies": ("f", "compress_after interval, keep_aggregates interval"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -92,17 +93,34 @@ def test_rows_of_a_day_nobody_asked_for_move_to_its_partition(db: PgConnection, 
     assert db.execute("SELECT count(*), sum(value) FROM readings").fetchone() == (48, sum(range(48)))
 
 
-def test_making_a_partition_does_not_wait_for_a_writer_of_another(
-    db: PgConnection, database_settings: Settings
+@pytest.mark.parametrize("statement", ["SELECT count(*) FROM readings", "DELETE FROM readings WHERE tag_id = 9"])
+def test_a_day_that_begins_while_a_session_holds_the_table_is_not_refused(
+    db: PgConnection, database_settings: Settings, statement: str
 ) -> None:
-    db.execute("SELECT ensure_readings_partitions(%s)", ([date(2026, 11, 1)],))
-    add_readings(db, [(NOON, 2, 1.0, 2)])
-    with connect(database_settings) as writer:
-        add_readings(writer, [(NOON, 1, 1.0, 2)])
-        db.execute("SET lock_timeout = '2s'")
-        db.execute("SELECT ensure_readings_partitions(%s)", ([date(2026, 11, 2)],))
+    days = [date(2026, 11, 2)]
+    add_readings(db, [(NOON, 1, 1.0, 2)])
+    with connect(database_settings) as other:
+        other.execute(statement)
+        assert db.execute("SELECT ensure_readings_partitions(%s)", (days,)).fetchone() == (0,)
         add_readings(db, [(NOON + timedelta(days=1), 1, 1.0, 2)])
-    assert db.execute("SELECT count(*) FROM readings").fetchone() == (3,)
+    db.execute("SELECT ensure_readings_partitions(%s)", (days,))
+    assert len(set(_places(db))) == 2
+
+
+def test_writers_and_partition_makers_do_not_disturb_each_other(database_settings: Settings, db: PgConnection) -> None:
+    days, rows = 12, 30
+
+    def work(tag: int) -> None:
+        with connect(database_settings, autocommit=True) as connection:
+            for day in range(days):
+                moment = NOON + timedelta(days=day)
+                add_readings(connection, [(moment + timedelta(seconds=i), tag, 1.0, 2) for i in range(rows)])
+                ask = [(moment + timedelta(days=1)).date()] if tag % 2 else None
+                connection.execute("SELECT ensure_readings_partitions(%s)", (ask,))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert db.execute("SELECT count(*) FROM readings").fetchone() == (4 * days * rows,)
 
 
 def test_the_view_gives_names_words_and_the_whole_status(db: PgConnection) -> None:
@@ -122,7 +140,8 @@ def test_the_view_gives_names_words_and_the_whole_status(db: PgConnection) -> No
 def test_the_current_field_entry_is_its_latest_revision(db: PgConnection) -> None:
     add_tags(db)
     insert = """
-    INSERT INTO field_entries (entry_id, revision, tenant_id, well_id, entry_type, gauged_at, entered_at, data, created_by)
+    INSERT INTO field_entries
+        (entry_id, revision, tenant_id, well_id, entry_type, gauged_at, entered_at, data, created_by)
     SELECT '00000000-0000-0000-0000-000000000001', revision, tenant_id, well_id, 'production', now(), now(),
            jsonb_build_object('oil_volume', revision), 'sam'
     FROM wells, generate_series(1, 3) revision

@@ -160,9 +160,9 @@ def migrate(target: Settings | PgConnection, folder: Path | None = None) -> tupl
 
 def set_policies(connection: PgConnection, settings: Settings) -> tuple[str, ...]:
     """Set at what age the engine compresses and drops by itself; return what this engine does not do by itself."""
-    days = (settings.compress_after_days, settings.raw_days, settings.aggregate_days)
+    days = (settings.compress_after_days, settings.aggregate_days)
     ages = [timedelta(days=number) for number in days]
-    row = connection.execute("SELECT set_storage_policies(%s, %s, %s)", ages).fetchone()
+    row = connection.execute("SELECT set_storage_policies(%s, %s)", ages).fetchone()
     return tuple(row[0]) if row else ()
 
 
