@@ -95,8 +95,7 @@ class ModbusAdapter:
         group.last_due_us = due.next_us
         gaps = self._missed(group, due.first_missed_us, due.next_us) if due.missed else ()
         readings = await self._read(link, group)
-        if len(readings):
-            self._status.last_reading_us = self._clock.micros()
+        self._status.last_reading_us = self._status.heard_us
         await emit(Delivery(self._connection.connection_id, self._clock.micros(), readings, gaps=gaps))
 
     def _missed(self, group: _Group, start_us: int, end_us: int) -> tuple[Gap, ...]:

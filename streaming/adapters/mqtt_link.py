@@ -134,11 +134,9 @@ class Link:
             socket.close()
 
     def _subscription(self) -> SubscribeOptions | int:
-        # At QoS 2 the client library confirms before we can have made a message durable.
-        qos = min(self._config.qos, 1)
         if self._config.version != _VERSION_5:
-            return qos
-        return SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+            return self._config.qos
+        return SubscribeOptions(qos=self._config.qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
 
     async def messages(self, most: int) -> list[Message]:
         """Wait for messages and return at most `most`, none after some seconds; ConnectionLost at the end."""

@@ -63,11 +63,11 @@ async def connect(config: OpcUaConfig) -> Client:
         async with asyncio.timeout(_REQUEST_TIMEOUT_S):
             await client.connect()
     except (OSError, TimeoutError, UaError) as error:
-        client.disconnect_socket()
+        await disconnect(client)
         reason = str(error) or type(error).__name__
         raise ConnectionLost(f"{config.url}: cannot connect: {reason}") from error
     except asyncio.CancelledError:
-        client.disconnect_socket()
+        await disconnect(client)
         raise
     return client
 
