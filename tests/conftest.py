@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fix_db",
+    "tests.fix_field",
     "tests.fix_mqtt",
     "tests.fix_postgres",
     "tests.fix_redis",

@@ -65,7 +65,8 @@ def plan(recordings: Iterable[Recording], limit_rows: int | None = None) -> tupl
     for name in sorted(cut, key=lambda name: -sum(rows for _, rows in cut[name])):
         mine, served = zip(*cut[name], strict=True)
         rows = sum(served)
-        transport = min(_PACE, key=lambda one: (load[one] + rows) / _PACE[one])
+        # Every protocol gets a well before any gets a second.
+        transport = min(_PACE, key=lambda one: (load[one] > 0 and 0 in load.values(), (load[one] + rows) / _PACE[one]))
         load[transport] += rows
         present = {column for recording in mine for column in recording.columns}
         wells.append(

@@ -17,7 +17,7 @@ import json
 import math
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import structlog
@@ -43,12 +43,13 @@ _SETTLE_S = 0.005
 _MOST_UNCONFIRMED = 5_000
 _MOST_STORED = 20_000
 _REWIND_S = 30.0
-_QUIET_S = 5.0
-"""How long after the last acknowledgement a reader must stay for its well to count as read."""
 
 
 class OpcUaSender:
     """Sends one well's readings through the OPC UA server."""
+
+    quiet_s: ClassVar[float] = 5.0
+    """How long after the last acknowledgement a reader must stay for its well to count as read."""
 
     def __init__(self, server: OpcUaServer, well: int, clock: Clock) -> None:
         """`well` is its position in the server."""
@@ -94,7 +95,7 @@ class OpcUaSender:
     async def finished(self) -> int | None:
         """Wait until all is confirmed and the subscriber has stayed a while."""
         quiet = 0.0
-        while quiet < _QUIET_S:
+        while quiet < self.quiet_s:
             await asyncio.sleep(_LOOK_AGAIN_S)
             quiet = 0.0 if self._server.backlog() else quiet + _LOOK_AGAIN_S
             if self._lost():
