@@ -1,0 +1,83 @@
+"""The link to the database cut, also after the COMMIT was sent: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from streaming.sinks.warm import UnavailableError, WarmSink
+from tests import feeder
+from tests.proxy import Proxy, proxy_to
+from wellos.clock import WallClock
+from wellos.settings import load_settings
+from wellos.spool_format import Frame, Header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wellos.storage.warm import PgConnection
+
+pytestmark = pytest.mark.fault
+
+
+@pytest.fixture
+def link(database_url: str) -> Iterator[Proxy]:
+    parts = conninfo_to_dict(database_url)
+    with proxy_to(str(parts["host"]), int(str(parts["port"]))) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def sink(link: Proxy, database_url: str, tmp_path: Path) -> WarmSink:
+    parts = conninfo_to_dict(database_url)
+    url = f"postgresql://{parts['user']}:{parts.get('password', '')}@127.0.0.1:{link.port}/{parts['dbname']}"
+    return WarmSink(load_settings(database_url=url, data_dir=tmp_path), uuid4(), WallClock())
+
+
+def frame(seq: int) -> Frame:
+    header = Header(1, 0, seq, 1, feeder.BASE_US, feeder.BASE_US, feeder.ROWS, 0, 0, 0, feeder.ROWS, 0)
+    return Frame(header, feeder.readings_of(seq), b"")
+
+
+def test_the_answer_to_commit_is_lost(sink: WarmSink, link: Proxy, db: PgConnection) -> None:
+    sink.commit([frame(1)])
+    skipped = 0
+    for seq in range(2, 12):
+        link.swallow = b"COMMIT"
+        with pytest.raises(UnavailableError):
+            sink.commit([frame(seq), frame(seq + 100)])
+        skipped += sink.commit([frame(seq), frame(seq + 100)]).skipped
+    sink.close()
+    assert link.swallowed == 10
+    assert skipped == 20, "every commit had gone through"
+    assert db.execute("SELECT count(*), count(DISTINCT (tag_id, time)) FROM readings").fetchone() == (840, 840)
+
+
+def test_the_link_is_cut_between_commits(sink: WarmSink, link: Proxy, db: PgConnection) -> None:
+    cuts = 0
+    for seq in range(1, 31):
+        if seq % 3 == 0:
+            cuts += link.cut() > 0
+            with pytest.raises(UnavailableError):
+                sink.commit([frame(seq)])
+        assert sink.commit([frame(seq)]).stored == feeder.ROWS
+    sink.close()
+    assert cuts == 10
+    assert db.execute("SELECT count(*), count(DISTINCT (tag_id, time)) FROM readings").fetchone() == (1200, 1200)
+
+
+def test_a_silent_server_is_left_when_told(sink: WarmSink, link: Proxy, db: PgConnection) -> None:
+    sink.commit([frame(1)])
+    link.silent = True
+    threading.Timer(0.3, sink.abort).start()
+    with pytest.raises(UnavailableError):
+        sink.commit([frame(2)])
+    link.silent = False
+    assert sink.commit([frame(2)]).stored == feeder.ROWS
+    sink.close()
+    assert db.execute("SELECT count(*) FROM readings").fetchone() == (2 * feeder.ROWS,)
