@@ -25,6 +25,7 @@ from wellos.registry import load_connections
 from wellos.simulator.behaviour import DAY_US
 from wellos.simulator.entries import FieldEntries
 from wellos.simulator.entry_table import write_entries
+from wellos.simulator.history_refresh import refreshing
 from wellos.storage.copy import copy_readings
 from wellos.storage.sql import query
 
@@ -85,15 +86,16 @@ def backfill(
     done = _done(conn, pieces)
     todo = [piece for piece in pieces if piece.spool_id not in done]
     conn.execute("SELECT ensure_readings_partitions(%s::date[])", (_partition_days(start_us, end_us),))
-    stored = 0
-    for number, (piece, readings) in enumerate(_ahead(field, todo), start=1):
-        stored += _store(conn, piece, readings)
-        progress("readings", number / len(todo))
-    progress("entries", 0)
     entries = write_entries(conn, field, FieldEntries(field).entries(start_us + 1, end_us + 1))
-    progress("entries", 1)
-    progress("aggregates", 0)
-    conn.execute("CALL refresh_aggregates()")
+    stored = 0
+    with refreshing(conn, start_us - DAY_US) as stored_to:
+        for number, (piece, readings) in enumerate(_ahead(field, todo), start=1):
+            stored += _store(conn, piece, readings)
+            progress("readings", number / len(todo))
+            if number == len(todo) or todo[number].start_us > piece.start_us:
+                stored_to(piece.end_us)
+        progress("aggregates", 0)
+    conn.execute("CALL refresh_aggregates()")  # what a clock that is behind changed in days already refreshed
     progress("aggregates", 1)
     return Backfill(stored, entries, len(todo), len(pieces) - len(todo))
 
