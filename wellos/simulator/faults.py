@@ -96,7 +96,8 @@ class FaultPlan:
             return self._fault(kind, well, None if whole else int(rng.integers(len(tags))), span, {})
         number = int(rng.choice(analog))
         if kind == "spike":
-            size = round(float(rng.uniform(0.3, 0.6)) * tags[number].high, 3)
+            # At most half the range: then there is room for it either above or below.
+            size = round(float(rng.uniform(0.3, 0.49)) * tags[number].high, 3)
             span = (span[0], span[0] + tags[number].scan_s * 1_000_000)
             return self._fault(kind, well, number, span, {"size": size})
         if kind == "unit_slip" and tags[number].unit in _SLIPS:
