@@ -1,2 +1,5 @@
--- Which of these pieces of history are stored.
-SELECT spool_id FROM ingest_ledger WHERE spool_id = ANY (%(spools)s::uuid[])
+-- Up to where each of these pieces of history is stored, and the number of its last part.
+SELECT spool_id, max(seq), max(received_at)
+FROM ingest_ledger
+WHERE spool_id = ANY (%(spools)s::uuid[])
+GROUP BY spool_id

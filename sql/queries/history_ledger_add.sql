@@ -1,3 +1,3 @@
--- One piece of history, all of it stored.
+-- One part of a piece of history, all of it stored; `received_at` says up to which moment.
 INSERT INTO ingest_ledger (spool_id, seq, connection_id, received, quarantined, duplicates, shed, rows, stored, received_at)
-VALUES (%(spool)s, 1, %(connection)s, %(rows)s, 0, 0, 0, %(rows)s, %(rows)s, %(received_at)s)
+VALUES (%(spool)s, %(seq)s, %(connection)s, %(rows)s, 0, 0, 0, %(rows)s, %(rows)s, %(received_at)s)

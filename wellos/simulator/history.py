@@ -1,15 +1,16 @@
 """Fills the warm tier with the field's past: readings at one minute, entries, and the aggregates over them.
 
-The work is cut into pieces of one connection and one UTC day. Each piece is one transaction of COPY and a ledger row
-under an identifier of the piece's own, so that a run cut short goes on where it stopped, a second run stores nothing
-twice, and the rows stored are accounted for as ingest's are. Moments that have a reading keep it.
+The work is cut into pieces of one connection and one UTC day. Each is one transaction of COPY and a ledger row under an
+identifier of the piece's own, so that a run cut short goes on where it stopped, a second run stores nothing twice, and
+the rows stored are accounted for as ingest's are. A day that was not over is carried on by the next run. Moments that
+have a reading keep it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from uuid import UUID, uuid5
 import numpy as np
 from psycopg.errors import UniqueViolation
 
-from wellos.clock import from_micros
+from wellos.clock import from_micros, to_micros
 from wellos.errors import ConfigurationError, Problem
 from wellos.quality import SPARKPLUG_BAD, SPARKPLUG_GOOD, SPARKPLUG_UNCERTAIN
 from wellos.registry import load_connections
@@ -59,15 +60,20 @@ class Backfill:
     """Stored by an earlier run."""
 
 
+_Wells = tuple[tuple[int, np.ndarray[Any, np.dtype[np.int32]]], ...]
+"""Number of a well, and the registry's numbers of its tags."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One connection, one UTC day: its wells' tags by registry number."""
+    """One connection, one UTC day or what is left of it."""
 
     spool_id: UUID
+    seq: int
     connection_id: int
     start_us: int
     end_us: int
-    wells: tuple[tuple[int, np.ndarray[Any, np.dtype[np.int32]]], ...]
+    wells: _Wells
 
 
 def backfill(
@@ -77,14 +83,14 @@ def backfill(
     end_us: int,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Backfill:
-    """Store readings and entries of (start, end] that are not there yet, then refresh all aggregates.
+    """Store what is not there yet of the time from the UTC day of `start` up to `end`, then refresh the aggregates.
 
     `conn` must be in autocommit mode. `progress` is told what is being done and the share of it that is done.
     ConfigurationError when the field is not in the registry.
     """
+    start_us = start_us // DAY_US * DAY_US
     pieces = _pieces(conn, field, start_us, end_us)
-    done = _done(conn, pieces)
-    todo = [piece for piece in pieces if piece.spool_id not in done]
+    todo = _left(conn, pieces)
     conn.execute("SELECT ensure_readings_partitions(%s::date[])", (_partition_days(start_us, end_us),))
     entries = write_entries(conn, field, FieldEntries(field).entries(start_us + 1, end_us + 1))
     stored = 0
@@ -92,7 +98,7 @@ def backfill(
         for number, (piece, readings) in enumerate(_ahead(field, todo), start=1):
             stored += _store(conn, piece, readings)
             progress("readings", number / len(todo))
-            if number == len(todo) or todo[number].start_us > piece.start_us:
+            if number == len(todo) or todo[number].end_us > piece.end_us:
                 stored_to(piece.end_us)
         progress("aggregates", 0)
     conn.execute("CALL refresh_aggregates()")  # what a clock that is behind changed in days already refreshed
@@ -101,31 +107,29 @@ def backfill(
 
 
 def _pieces(conn: PgConnection, field: Field, start_us: int, end_us: int) -> list[_Piece]:
-    connections = {(item.tenant, item.name): item for item in load_connections(conn)}
-    missing = sorted({well.connection for well in field.wells if (well.tenant, well.connection) not in connections})
-    remedy = "Apply the simulator's fleet file: `wellos fleet apply FILE`"
-    if missing:
-        raise ConfigurationError(
-            [Problem("not in the registry, or not enabled", remedy, field=name) for name in missing]
-        )
     pieces = []
-    for tenant, name in dict.fromkeys((well.tenant, well.connection) for well in field.wells):
-        connection = connections[tenant, name]
-        ids = {(tag.well, tag.name): tag.tag_id for tag in connection.tags}
-        mine = [(number, well) for number, well in enumerate(field.wells) if well.connection == name]
-        unknown = [
-            f"{well.name}.{tag.name}" for _, well in mine for tag in well.tags if (well.name, tag.name) not in ids
-        ]
-        if unknown:
-            raise ConfigurationError([Problem("is not in the registry", remedy, field=tag) for tag in unknown])
-        wells = tuple(
-            (number, np.array([ids[well.name, tag.name] for tag in well.tags], dtype=np.int32)) for number, well in mine
-        )
+    for (tenant, name), (connection_id, wells) in _registered(conn, field).items():
         for low, high in _days(start_us, end_us):
-            day = f"{from_micros(low):%Y-%m-%d}"
-            spool = uuid5(_NAMESPACE, f"{tenant}/{name}/{day}")
-            pieces.append(_Piece(spool, connection.connection_id, low, high, wells))
-    return sorted(pieces, key=lambda piece: piece.start_us)
+            spool = uuid5(_NAMESPACE, f"{tenant}/{name}/{from_micros(low):%Y-%m-%d}")
+            pieces.append(_Piece(spool, 1, connection_id, low, high, wells))
+    return sorted(pieces, key=lambda piece: piece.end_us)
+
+
+def _registered(conn: PgConnection, field: Field) -> dict[tuple[str, str], tuple[int, _Wells]]:
+    """Return what the registry calls the field's connections (by tenant and name) and tags."""
+    connections = {(item.tenant, item.name): item for item in load_connections(conn)}
+    ids = {(*key, tag.well, tag.name): tag.tag_id for key, connection in connections.items() for tag in connection.tags}
+    names = {(well.tenant, well.connection, well.name, tag.name) for well in field.wells for tag in well.tags}
+    if missing := sorted(names - ids.keys()):
+        remedy = "Apply the simulator's fleet file: `wellos fleet apply FILE`"
+        others = f", and {len(missing) - 1} more" if missing[1:] else ""
+        raise ConfigurationError([Problem(f"is not in the registry{others}", remedy, field=".".join(missing[0][2:]))])
+    wells: dict[tuple[str, str], _Wells] = {}
+    for number, well in enumerate(field.wells):
+        key = well.tenant, well.connection
+        tag_ids = np.array([ids[(*key, well.name, tag.name)] for tag in well.tags], dtype=np.int32)
+        wells[key] = (*wells.get(key, ()), (number, tag_ids))
+    return {key: (connections[key].connection_id, mine) for key, mine in wells.items()}
 
 
 def _days(start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
@@ -142,9 +146,18 @@ def _partition_days(start_us: int, end_us: int) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _done(conn: PgConnection, pieces: Sequence[_Piece]) -> set[UUID]:
+def _left(conn: PgConnection, pieces: Sequence[_Piece]) -> list[_Piece]:
+    """Return pieces without what earlier runs stored of them."""
     spools = [piece.spool_id for piece in pieces]
-    return {row[0] for row in conn.execute(query("history_done"), {"spools": spools})}
+    done = {
+        spool: (seq, to_micros(until)) for spool, seq, until in conn.execute(query("history_done"), {"spools": spools})
+    }
+    rest = []
+    for piece in pieces:
+        seq, until_us = done.get(piece.spool_id, (0, piece.start_us))
+        if until_us < piece.end_us:
+            rest.append(replace(piece, seq=seq + 1, start_us=until_us))
+    return rest
 
 
 def _ahead(field: Field, pieces: Sequence[_Piece]) -> Iterator[tuple[_Piece, Readings]]:
@@ -204,6 +217,7 @@ def _merge(conn: PgConnection, piece: _Piece, readings: Readings) -> int:
 def _add_to_ledger(conn: PgConnection, piece: _Piece, rows: int) -> None:
     values = {
         "spool": piece.spool_id,
+        "seq": piece.seq,
         "connection": piece.connection_id,
         "rows": rows,
         "received_at": from_micros(piece.end_us),
