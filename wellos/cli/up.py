@@ -58,7 +58,7 @@ class TerminalReport:
         if self.snapshot is not None and (force or time.monotonic() - self._shown > 0.5):  # noqa: PLR2004
             self._shown = time.monotonic()
             self._live.start()
-            self._live.update(render(self.snapshot()), refresh=True)
+            self._live.update(render(self.snapshot(), in_full=False), refresh=True)
 
     def close(self) -> None:
         """Leave the last table on the screen."""
@@ -159,7 +159,7 @@ def _detach(settings: Settings) -> None:
                 sys.exit(ended)
             state = read_state(settings.data_dir)
             if state is not None and state["pid"] == process.pid and state["phase"] == "ready":
-                click.echo(to_text(state), nl=False)
+                click.echo(to_text(state, in_full=False), nl=False)
                 return
             time.sleep(0.2)
 

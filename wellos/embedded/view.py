@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -12,29 +13,32 @@ from wellos.clock import WallClock, from_micros, parse_clock
 
 __all__ = ["render", "to_text"]
 
+_BOX = box.SIMPLE_HEAD
 _COLOURS = {"up": "green", "external": "green", "connected": "green", "starting": "yellow", "connecting": "yellow"}
 
 
-def render(snapshot: dict[str, Any]) -> Group:
-    """Return the whole picture of one snapshot."""
+def render(snapshot: dict[str, Any], *, in_full: bool = True) -> Group:
+    """Return the picture of one snapshot; `in_full` says for each connection what can be lost."""
     pieces: list[Any] = [_parts(snapshot["parts"])]
     figures = snapshot["figures"]
     if figures["connections"]:
-        pieces.append(_connections(figures["connections"]))
-    pieces.append(_summary(snapshot))
+        pieces.append(_connections(figures["connections"], in_full=in_full))
+    lines = _summary(snapshot)
+    if lines:  # an empty piece would still be a line, of which the live display loses count
+        pieces.append(Text("\n".join(lines)))
     return Group(*pieces)
 
 
-def to_text(snapshot: dict[str, Any], width: int = 140) -> str:
+def to_text(snapshot: dict[str, Any], *, in_full: bool = True, width: int = 140) -> str:
     """Return the picture as plain text."""
     console = Console(width=width, no_color=True, highlight=False)
     with console.capture() as capture:
-        console.print(render(snapshot))
+        console.print(render(snapshot, in_full=in_full))
     return capture.get()
 
 
 def _parts(parts: list[dict[str, Any]]) -> Table:
-    table = Table("part", "state", "address", "since", "note", title="parts", title_justify="left")
+    table = Table("part", "state", "address", "since", "note", box=_BOX)
     for part in parts:
         up = part.get("up", part["state"] in {"up", "external"})
         wrong = "" if up else part.get("reason") or part["error"]
@@ -46,21 +50,22 @@ def _parts(parts: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _connections(connections: list[dict[str, Any]]) -> Table:
-    table = Table("connection", "protocol", "state", "tags", "readings/s", "last reading", "can be lost")
-    table.title, table.title_justify = "connections", "left"
+def _connections(connections: list[dict[str, Any]], *, in_full: bool) -> Table:
+    last_column = "can be lost" if in_full else "error"
+    table = Table("connection", "protocol", "state", "tags", "readings/s", "last reading", last_column, box=_BOX)
     for one in connections:
         state = one["state"] if one["enabled"] else "disabled"
         rate = "" if one["readings_per_s"] is None else f"{one['readings_per_s']:,.1f}"
-        lost = one["error"] if state == "failed" and one["error"] else one["loss_window"]
+        error = one["error"] if state != "connected" else ""
+        lost = error or (one["loss_window"] if in_full else "")
         name = f"{one['tenant']}/{one['name']}"
         last = _moment(one["last_reading_us"])
         table.add_row(name, one["protocol"], _state(state), str(one["tags"]), rate, last, lost)
     return table
 
 
-def _summary(snapshot: dict[str, Any]) -> Text:
-    lines = []
+def _summary(snapshot: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
     figures = snapshot["figures"]
     if figures["error"]:
         lines.append(f"no figures: {figures['error']}")
@@ -82,7 +87,7 @@ def _summary(snapshot: dict[str, Any]) -> Text:
         lines.append(f"Dagster UI: {up['dagster']}")
     if "ingest" in up:
         lines.append(f"ingest metrics: {up['ingest']}/metrics")
-    return Text("\n".join(lines))
+    return lines
 
 
 def _state(state: str) -> Text:
