@@ -134,3 +134,19 @@ def test_a_tag_that_is_not_in_the_registry_is_named(db: PgConnection, field: Fie
     assert len(field.wells[0].tags) == 4
     with pytest.raises(ConfigurationError, match=r"PB-005\.casing_pressure: is not in the registry, and 11 more"):
         backfill(db, Field(seed=7, tags=5), START, END)
+
+
+def test_a_run_cut_short_is_gone_on_with(db: PgConnection, field: Field) -> None:
+    def stop(_what: str, share: float) -> None:
+        if share > 0.4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backfill(db, field, START, END, stop)
+    before = one(db, "SELECT count(*) FROM readings")
+    assert 0 < before < expected_rows(field, START, END)
+    assert one(db, "SELECT sum(stored) FROM ingest_ledger") == before
+    done = backfill(db, field, START, END)
+    assert done.pieces_skipped > 0
+    assert before + done.readings == expected_rows(field, START, END) == one(db, "SELECT count(*) FROM readings")
+    assert one(db, "SELECT sum(n) FROM readings_1hour") == before + done.readings

@@ -29,26 +29,31 @@ _Mailbox = SimpleQueue["int | None"]
 def refreshing(conn: PgConnection, start_us: int) -> Iterator[Callable[[int], None]]:
     """Give a function to be told up to which moment all of history from `start_us` on is stored.
 
-    On leaving, waits until all of that is refreshed; an error of the refresh is raised then. Only the address of `conn`
-    is used.
+    On leaving, waits until all of that is refreshed; an error of the refresh is raised then. When left by an exception
+    the refresh is cancelled. Only the address of `conn` is used.
     """
     mailbox = _Mailbox()
-    with ThreadPoolExecutor(1, "refresh") as worker:
-        work = worker.submit(_refresh, conn, start_us, mailbox)
+    password, options = conn.info.password or None, "-c timezone=UTC"
+    with (
+        psycopg.connect(conn.info.dsn, password=password, autocommit=True, options=options) as own,
+        ThreadPoolExecutor(1, "refresh") as worker,
+    ):
+        work = worker.submit(_refresh, own, start_us, mailbox)
         try:
             yield mailbox.put
+        except BaseException:
+            own.cancel_safe()
+            raise
         finally:
             mailbox.put(None)
-    work.result()
+        work.result()
 
 
 def _refresh(conn: PgConnection, since_us: int, mailbox: _Mailbox) -> None:
-    password, options = conn.info.password or None, "-c timezone=UTC"
-    with psycopg.connect(conn.info.dsn, password=password, autocommit=True, options=options) as own:
-        while (until_us := _newest(mailbox)) is not None:
-            since, until = from_micros(since_us), from_micros(until_us)
-            own.execute("CALL refresh_aggregate('readings_1min', %s, %s)", (since, until))
-            since_us = until_us
+    while (until_us := _newest(mailbox)) is not None:
+        since, until = from_micros(since_us), from_micros(until_us)
+        conn.execute("CALL refresh_aggregate('readings_1min', %s, %s)", (since, until))
+        since_us = until_us
 
 
 def _newest(mailbox: _Mailbox) -> int | None:

@@ -167,7 +167,8 @@ class _Kit:
 
     def rod_pump(self, key: int) -> tuple[WellBehaviour, Iterator[Instrument]]:
         duty = self.near(0.6, 0.85) if self.rng.random() < 0.6 else 1.0
-        surge = self.swing(fast=0.22, lag=duty / 2, slow=0.1)
+        # Only a pump that rests makes its well flow in surges.
+        surge = self.swing(fast=0.22 if duty < 1 else 0.05, lag=duty / 2, slow=0.1)
         oil = self.near(18, 90)
         rates = (oil, oil * self.near(0.8, 2.4), oil * self.near(1.2, 4))
         well = self.behaviour(

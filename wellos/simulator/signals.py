@@ -77,7 +77,7 @@ def read(signal: Signal, state: State) -> Floats:
             return state.produced(signal.phase) * signal.factor + signal.first
         case Level():
             built = state.build_up(signal.rise_days, signal.fall_days)
-            swing = (state.basis @ signal.swing) * (1 - 0.8 * built)
+            swing = (state.basis @ signal.swing) * (1 - 0.95 * built)  # a well shut in does not slug
             level: Floats = signal.flowing + (signal.shut_in - signal.flowing) * built + swing
             return level
         case Running():
