@@ -34,6 +34,7 @@ _NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)(?:\.(?P<engine>plai
 _LOCK = 0x77656C6C6F73
 """Key of the advisory lock: the letters of `wellos`."""
 _OLDEST_POSTGRES = 150000
+_SETTING = "WELLOS_DATABASE_URL"
 
 
 class MigrationError(WellosError):
@@ -129,8 +130,10 @@ def state(connection: PgConnection, folder: Path | None = None) -> State:
     server = describe(connection)
     applied = _ledger(connection)
     if not applied and server.timescale is None and server.available:
-        # what `migrate` does first: the server has the extension, this database not yet
-        server = _with_extension(server)
+        # what `migrate` does first, tried and undone: only the extension itself knows which edition it is
+        with connection.transaction(force_rollback=True):
+            _create_extension(connection)
+            server = describe(connection)
     migrations = load_migrations(server.engine, folder)
     problems = [*_server_problems(server, applied), *_contradictions(applied, migrations)]
     if problems:
@@ -196,9 +199,6 @@ def _create_extension(connection: PgConnection) -> None:
         raise ConfigurationError([problem]) from error
 
 
-_SETTING = "WELLOS_DATABASE_URL"
-
-
 def _apply(connection: PgConnection, migration: Migration, engine: Engine) -> None:
     kind = engine if migration.by_engine else "neutral"
     with connection.transaction():
@@ -223,10 +223,6 @@ def _ledger(connection: PgConnection) -> tuple[Applied, ...]:
     if found is None or not found[0]:
         return ()
     return tuple(Applied(*row) for row in connection.execute(query("schema_migrations_list")))
-
-
-def _with_extension(server: Server) -> Server:
-    return type(server)("timescale", server.postgres, server.timescale, server.licence, server.available)
 
 
 def _server_problems(server: Server, applied: Sequence[Applied]) -> Iterator[Problem]:
