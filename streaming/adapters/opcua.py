@@ -1,13 +1,15 @@
 """OPC UA client: one session, subscriptions of bounded size, source times and status codes kept.
 
-The library's publish loop hands each whole message to `_Session.received`, which waits while the pipeline is full: no
-further message is asked for until then, and changes queue up in the server, which says so when its queue overflows.
+The library's publish loop hands each whole message to `_received`, and acknowledges it to the server when that returns:
+once it is durable. No further message is asked for until then; changes queue up in the server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -32,7 +34,7 @@ from wellos.protocols.opcua import OpcUaConfig, parse_address
 from wellos.quality import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from asyncua.client.client import Client
 
@@ -47,12 +49,20 @@ _ITEMS_A_SUBSCRIPTION = 1000
 _QUEUED_MESSAGES = 8
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One notification message, and what the library waits for before it acknowledges it."""
+
+    result: ua.PublishResult
+    durable: asyncio.Future[None]
+
+
 class OpcUaAdapter:
     """Client of one OPC UA server."""
 
     loss_window = (
-        "Changes the server drops while we are disconnected or its queue overflows, and messages we received but have "
-        "not made durable: OPC UA redelivers nothing to a new session. Each is recorded as a gap."
+        "Changes the server drops while we are away or its queue overflows, and the message not yet durable when "
+        "ingest is killed: it is not acknowledged, but a server gives nothing to a new session. Recorded as gaps."
     )
     retry_refused_s: ClassVar[float] = 60.0
     """Seconds between two tries of the nodes that the server refused."""
@@ -71,7 +81,9 @@ class OpcUaAdapter:
         self._subscriptions: list[int] = []
         self._refused: dict[int, int] = {}
         self._retry_at = clock.monotonic() + self.retry_refused_s
-        self._messages: asyncio.Queue[ua.PublishResult] = asyncio.Queue(_QUEUED_MESSAGES)
+        self._messages: asyncio.Queue[_Message] = asyncio.Queue(_QUEUED_MESSAGES)
+        self._unsettled = 0
+        self._settled_at = 0.0
 
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         """Connect, subscribe and deliver until cancelled; ConnectionLost when the server goes or falls silent."""
@@ -91,13 +103,13 @@ class OpcUaAdapter:
         nodes = await node_ids(client, self._addresses)
         now = self._clock.micros()
         gaps = self._status.outage(now)
-        self._heard(now)
+        self._status.heard_us = now
         if gaps:
             await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
         every = list(enumerate(nodes))
         for start in range(0, len(every), _ITEMS_A_SUBSCRIPTION):
             chunk = every[start : start + _ITEMS_A_SUBSCRIPTION]
-            subscription = await create_subscription(client, self._config, self._messages.put)
+            subscription = await create_subscription(client, self._config, self._received)
             self._subscriptions.append(subscription)
             await self._monitor(client, subscription, chunk, emit)
         self._status.become("connected", self._clock.micros())
@@ -144,6 +156,14 @@ class OpcUaAdapter:
         items = list(zip(positions, nodes, strict=True))
         await self._monitor(client, self._subscriptions[-1], items, emit)
 
+    async def _received(self, result: ua.PublishResult) -> None:
+        """Take a message or a keep-alive from the library; a message is held until it is durable."""
+        message = _Message(result, asyncio.get_running_loop().create_future())
+        if not result.NotificationMessage.NotificationData:
+            message.durable.set_result(None)
+        await self._messages.put(message)
+        await message.durable
+
     async def _deliver(self, client: Client, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         """Emit whatever has come, all queued messages as one delivery, until the server is lost."""
         while True:
@@ -152,27 +172,45 @@ class OpcUaAdapter:
                 messages.append(self._messages.get_nowait())
             before = self._status.heard_us
             now = self._clock.micros()
-            self._heard(now)
+            self._status.heard_us = now
             gaps: list[Gap] = []
             items: list[Any] = []
             for message in messages:
-                gaps += await self._recover(client, message, items, before, now)
-                items += _data_changes(message.NotificationMessage.NotificationData or ())
+                gaps += await self._recover(client, message.result, items, before, now)
+                items += _data_changes(message.result.NotificationMessage.NotificationData or ())
+            self._unsettled += 1
+            settle = partial(self._settle, messages)
             if items or gaps:
                 found = decode(items, self._tags, self._names, self._last_us, now)
                 if len(found.readings):
                     self._status.last_reading_us = now
-                everything = (*gaps, *found.gaps)
-                await emit(Delivery(self._connection.connection_id, now, found.readings, found.rejected, everything))
+                delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
+                delivery.gaps, delivery.settle = (*gaps, *found.gaps), settle
+                await emit(delivery)
+            else:
+                settle()
             await self._retry_refused(client, emit)
 
-    async def _next_message(self) -> ua.PublishResult:
-        """Wait for a message or a keep-alive; silence longer than the watchdog is a lost connection."""
-        try:
-            async with asyncio.timeout(self._config.watchdog_s):
-                return await self._messages.get()
-        except TimeoutError as error:
-            raise ConnectionLost(f"{self._config.url}: silent for {self._config.watchdog_s:g} s") from error
+    def _settle(self, messages: Sequence[_Message]) -> None:
+        self._unsettled -= 1
+        self._settled_at = self._clock.monotonic()
+        for message in messages:
+            if not message.durable.done():
+                message.durable.set_result(None)
+
+    async def _next_message(self) -> _Message:
+        """Wait for a message or a keep-alive; silence longer than the watchdog is a lost connection.
+
+        While a delivery is not settled nothing is asked of the server: its silence begins after that.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._config.watchdog_s):
+                    return await self._messages.get()
+            except TimeoutError as error:
+                silent_s = self._clock.monotonic() - self._settled_at
+                if not self._unsettled and silent_s >= self._config.watchdog_s:
+                    raise ConnectionLost(f"{self._config.url}: silent for {self._config.watchdog_s:g} s") from error
 
     async def _recover(
         self, client: Client, message: ua.PublishResult, items: list[Any], before: int, now: int
@@ -192,9 +230,6 @@ class OpcUaAdapter:
             items += _data_changes(again or ())
         _log.warning("sequence jump", connection=self._connection.name, subscription=subscription, lost=lost)
         return [Gap(min(before, now), now, "sequence_jump")] if lost else []
-
-    def _heard(self, now_us: int) -> None:
-        self._status.heard_us = now_us
 
 
 def _positions(refused: Iterable[BadNode]) -> set[int]:

@@ -190,6 +190,29 @@ async def test_nothing_is_lost_while_the_pipeline_is_full() -> None:
     assert not collector.gaps
 
 
+async def test_a_message_is_acknowledged_when_it_is_durable() -> None:
+    async with field(["a"]) as server:
+        collector = Collector()
+        async with running(connection_to(server.port, "a", watchdog_s=1.0), collector):
+            await collector.until(lambda: len(collector.readings) == 1)
+            (subscription,) = server.server.iserver.subscription_service.subscriptions.values()
+            await collector.until(lambda: not subscription._not_acknowledged_results)
+            collector.settling = False
+            await server.write("a", 1.0)
+            await collector.until(lambda: len(collector.readings) == 2)
+            await server.write("a", 2.0, AT + timedelta(seconds=1))
+            await asyncio.sleep(1.5)
+            assert len(subscription._not_acknowledged_results) == 1, "longer than the watchdog, and still connected"
+            assert len(collector.readings) == 2
+            collector.settling = True
+            settle = collector.deliveries[-1].settle
+            assert settle is not None
+            settle()
+            await collector.until(lambda: len(collector.readings) == 3)
+            await collector.until(lambda: not subscription._not_acknowledged_results)
+    assert not collector.gaps
+
+
 async def test_more_nodes_than_one_subscription_or_request_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.adapters.opcua._ITEMS_A_SUBSCRIPTION", 30)
     monkeypatch.setattr("streaming.adapters.opcua_session._ITEMS_A_REQUEST", 7)
