@@ -24,13 +24,14 @@ FAILURES_FILE = "failures.jsonl"
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Records the failed checks of every run that succeeded.",
 )
-def failed_checks(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-    """One line for each run with failed checks."""
+def failed_checks(context: dg.RunStatusSensorContext) -> None:
+    """One line for each run with failed checks.
+
+    Never a SkipReason: a tick sees several runs, and Dagster fails a tick that skips one and handles another.
+    """
     checks = list(_failed_checks_of(context.instance, context.dagster_run.run_id))
-    if not checks:
-        return dg.SkipReason("all checks passed")
-    record(context.dagster_run, kind="checks_failed", checks=checks)
-    return None
+    if checks:
+        record(context.dagster_run, kind="checks_failed", checks=checks)
 
 
 @dg.run_failure_sensor(
@@ -38,15 +39,14 @@ def failed_checks(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Records every failed run that is not tried again, with its failed steps and checks.",
 )
-def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+def failed_runs(context: dg.RunFailureSensorContext) -> None:
     """One line for each failed run, the last attempt alone."""
     run = context.dagster_run
     if run.tags.get("dagster/will_retry") == "true":
-        return dg.SkipReason("the run is tried again")
+        return
     steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
     checks = list(_failed_checks_of(context.instance, run.run_id))
     record(run, kind="run_failed", message=context.failure_event.message or "", steps=steps, checks=checks)
-    return None
 
 
 def record(run: dg.DagsterRun, **fields: object) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "newest_readings",
     "newest_time",
     "quarantined",
+    "readings_count",
     "registry_counts",
 ]
 
@@ -61,15 +62,22 @@ class Instance:
     started_at: datetime
     heartbeat_at: datetime
     oldest_spooled_time: datetime | None
+    committed_to: datetime | None
+    """When the newest spool frame that is stored was received; frames are stored in the order they were received in."""
     spool_rows: int
     spool_bytes: int
     spool_seconds_left: float | None
 
     def lag_s(self, now: datetime) -> float:
-        """Age in seconds of the oldest reading that is received but not yet stored; 0 when the spool is empty."""
+        """For how many seconds, at the most, something received has waited to be stored; 0 when the spool is empty.
+
+        What waits is no older than its oldest source time says (which a device's store may make years), and was
+        received after what is stored (which may be long ago where sources are quiet): the lesser of the two.
+        """
         if self.oldest_spooled_time is None:
             return 0.0
-        return max(0.0, (now - self.oldest_spooled_time).total_seconds())
+        bounds = [now - bound for bound in (self.oldest_spooled_time, self.committed_to) if bound is not None]
+        return max(0.0, min(bounds).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,12 @@ def quarantined(conn: psycopg.Connection, since: datetime) -> Sequence[Quarantin
     """Return what quarantine holds by reason, and how much of it came since a moment."""
     with conn.cursor(row_factory=class_row(Quarantined)) as cursor:
         return cursor.execute(query("quarantine_by_reason"), {"since": since}).fetchall()
+
+
+def readings_count(conn: psycopg.Connection) -> int:
+    """Return how many readings are stored, without reading them."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return int(cursor.execute(query("readings_count")).fetchall()[0])
 
 
 def registry_counts(conn: psycopg.Connection) -> RegistryCounts:

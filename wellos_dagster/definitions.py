@@ -9,6 +9,7 @@ from wellos_dagster.defs.aggregates.checks import AGGREGATE_CHECKS
 from wellos_dagster.defs.aggregates.schedules import AGGREGATE_JOBS, AGGREGATE_SCHEDULES
 from wellos_dagster.defs.ingest.assets import field_entries, ingest_health, readings
 from wellos_dagster.defs.ingest.checks import INGEST_CHECKS
+from wellos_dagster.defs.ingest.schedules import INGEST_JOBS, INGEST_SCHEDULES
 from wellos_dagster.defs.registry.assets import registry
 from wellos_dagster.resources import PlatformClock, Warm
 
@@ -19,8 +20,8 @@ defs = dg.Definitions(
     executor=dg.in_process_executor,
     assets=[registry, readings, field_entries, ingest_health, *AGGREGATES, aggregate_status],
     asset_checks=[*INGEST_CHECKS, *AGGREGATE_CHECKS],
-    jobs=AGGREGATE_JOBS,
-    schedules=AGGREGATE_SCHEDULES,
+    jobs=[*INGEST_JOBS, *AGGREGATE_JOBS],
+    schedules=[*INGEST_SCHEDULES, *AGGREGATE_SCHEDULES],
     sensors=[
         new_days,
         failed_checks,

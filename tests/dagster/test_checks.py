@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import dagster as dg
 import pytest
@@ -112,15 +113,25 @@ def test_silent_tags_are_named(field: PgConnection, instance: dg.DagsterInstance
     assert {row["tag_id"] for row in rows(found.metadata["silent"])} == {2, 3}
 
 
+def commit(db: PgConnection, spool: UUID, *, received_at: datetime, rows: int = 0) -> None:
+    db.execute(
+        "INSERT INTO ingest_ledger (spool_id, seq, connection_id, received, quarantined, duplicates, shed, rows, "
+        "stored, received_at) SELECT %s, 1, connection_id, %s, 0, 0, 0, %s, %s, %s FROM scada_connections",
+        [spool, rows, rows, rows, received_at],
+    )
+
+
 def test_ingest_that_is_gone_dead_or_behind_fails(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    spool = uuid4()
     assert run_check(instance, "readings", "ingest_lag").severity is ERROR
 
     def beat(*, heartbeat_s: int, spooled_s: int | None) -> dg.AssetCheckEvaluation:
         field.execute("DELETE FROM ingest_instances")
         field.execute(
             "INSERT INTO ingest_instances (spool_id, hostname, pid, started_at, heartbeat_at, oldest_spooled_time) "
-            "VALUES (gen_random_uuid(), 'here', 1, %s, %s, %s)",
+            "VALUES (%s, 'here', 1, %s, %s, %s)",
             [
+                spool,
                 NOW - DAY,
                 NOW - timedelta(seconds=heartbeat_s),
                 None if spooled_s is None else NOW - timedelta(seconds=spooled_s),
@@ -133,8 +144,25 @@ def test_ingest_that_is_gone_dead_or_behind_fails(field: PgConnection, instance:
     behind = beat(heartbeat_s=5, spooled_s=120)
     assert (behind.passed, behind.severity) == (False, WARN)
     assert beat(heartbeat_s=5, spooled_s=1200).severity is ERROR
+    commit(field, spool, received_at=NOW - timedelta(seconds=10))
+    assert beat(heartbeat_s=5, spooled_s=86400).passed, "an old reading of a device's store"
     dead = beat(heartbeat_s=300, spooled_s=None)
     assert (dead.passed, dead.severity) == (False, ERROR)
+
+
+def test_a_reading_that_is_lost_or_comes_from_nowhere_breaks_the_account(
+    field: PgConnection, instance: dg.DagsterInstance
+) -> None:
+    add_readings(field, NOW - timedelta(minutes=5), NOW)
+    commit(field, uuid4(), received_at=NOW, rows=20)
+    found = run_check(instance, "readings", "accounting")
+    assert found.passed, found.description
+    assert found.metadata["stored"].value == 20
+    field.execute("DELETE FROM readings WHERE tag_id = 1 AND time < %s", [NOW - timedelta(minutes=4)])
+    found = run_check(instance, "readings", "accounting")
+    assert not found.passed
+    assert found.severity is ERROR
+    assert "20 stored according to the ledger, 19 in readings" in (found.description or "")
 
 
 def test_wells_that_nobody_writes_about_are_named(field: PgConnection, instance: dg.DagsterInstance) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 
+from tests.dagster.conftest import NOW, add_readings
 from wellos_dagster.defs.aggregates.schedules import daily_aggregates, refresh_check
-from wellos_dagster.resources import PlatformClock
+from wellos_dagster.defs.ingest import schedules
+from wellos_dagster.defs.ingest.schedules import hourly_audit
+from wellos_dagster.resources import PlatformClock, Warm
 
 if TYPE_CHECKING:
     from wellos.storage.warm import PgConnection
@@ -24,6 +27,20 @@ def test_the_refresh_check_waits_for_the_last_one(instance: dg.DagsterInstance) 
     run = dg.DagsterRun(job_name="refresh_check", status=dg.DagsterRunStatus.STARTED)
     instance.add_run(run)
     assert isinstance(evaluate(), dg.SkipReason)
+
+
+def test_many_readings_are_audited_once_a_day(
+    field: PgConnection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(hour: int) -> object:
+        at = datetime(2026, 3, 10, hour, 15, tzinfo=UTC)
+        return hourly_audit(dg.build_schedule_context(instance=instance, scheduled_execution_time=at), warm=Warm())
+
+    add_readings(field, NOW - timedelta(minutes=30), NOW)
+    assert isinstance(evaluate(5), dg.RunRequest)
+    monkeypatch.setattr(schedules, "SMALL", 100)
+    assert isinstance(evaluate(5), dg.SkipReason)
+    assert isinstance(evaluate(1), dg.RunRequest)
 
 
 @pytest.mark.usefixtures("field")

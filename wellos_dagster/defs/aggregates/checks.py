@@ -96,7 +96,8 @@ def _spans(
     """Seed and days to sample: those of the partitions of the run; without, the newest day and an older one."""
     if context.has_partition_key or context.has_partition_key_range:
         window = context.partition_time_window
-        return f"{relation} {window.start:%Y-%m-%d}..{window.end:%Y-%m-%d}", [(window.start, window.end)]
+        seed = f"{relation} {window.start:%Y-%m-%d}..{window.end:%Y-%m-%d}"
+        return seed, [_begun(relation, window.start, window.end, now)]
     seed = f"{relation} {now:%Y-%m-%dT%H:%M}"
     newest = newest_time(conn)
     if newest is None:
@@ -105,7 +106,14 @@ def _spans(
     earlier = [last - timedelta(days=back) for back in range(1, load_settings().raw_days)]
     older = aggregates.days_with_readings(conn, earlier)
     days = [last, *random.Random(seed).sample(older, min(1, len(older)))]  # noqa: S311 - a sample, no secret
-    return seed, [day_window(day) for day in days]
+    return seed, [_begun(relation, *day_window(day), newest) for day in days]
+
+
+def _begun(relation: str, start: datetime, end: datetime, now: datetime) -> tuple[datetime, datetime]:
+    """The part of a span that has begun, in whole hours: of today, the hours to come hold nothing to compare."""
+    if WIDTHS[relation] >= timedelta(days=1) or not start < now < end:
+        return start, end
+    return start, start + ((now - start) // timedelta(hours=1) + 1) * timedelta(hours=1)
 
 
 def _judged(found: "Comparison", sample: "Sample", pending: int) -> dg.AssetCheckResult:

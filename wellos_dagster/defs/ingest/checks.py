@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import dagster as dg
 
+from wellos.audit import audit
 from wellos.ingest_status import instances, newest_entries, newest_readings
+from wellos.settings import load_settings
 from wellos_dagster.resources import PlatformClock, Warm
 from wellos_dagster.specs import seconds
 from wellos_dagster.tables import records
@@ -42,10 +44,10 @@ def newest_reading(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     newest = tags[0].time
     if newest is None:
         return dg.AssetCheckResult(passed=False, description="no live tag has a reading", metadata=metadata)
-    age = max(0.0, (now - newest).total_seconds())
+    age, pace = max(0.0, (now - newest).total_seconds()), clock.pace()
     return dg.AssetCheckResult(
-        passed=age <= QUIET_WARN_S,
-        severity=dg.AssetCheckSeverity.ERROR if age > QUIET_ERROR_S else dg.AssetCheckSeverity.WARN,
+        passed=age <= QUIET_WARN_S * pace,
+        severity=dg.AssetCheckSeverity.ERROR if age > QUIET_ERROR_S * pace else dg.AssetCheckSeverity.WARN,
         metadata={**metadata, "lag_s": seconds(age), "newest_reading": dg.MetadataValue.timestamp(newest)},
     )
 
@@ -54,7 +56,7 @@ def newest_reading(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     asset="readings",
     name="ingest_lag",
     description=(
-        "An ingest instance lives, and nothing it received waits long to be stored: the oldest reading in a spool "
+        "An ingest instance lives, and nothing it received waits long to be stored: what waits in a spool "
         f"warns above {LAG_WARN_S} s, fails above {LAG_ERROR_S}; so does a heartbeat older than {HEARTBEAT_S} s."
     ),
 )
@@ -65,11 +67,12 @@ def ingest_lag(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     now = clock.now()
     if not running:
         return dg.AssetCheckResult(passed=False, description="no ingest instance is running")
-    dead = [one for one in running if now - one.heartbeat_at > timedelta(seconds=HEARTBEAT_S)]
+    pace = clock.pace()
+    dead = [one for one in running if now - one.heartbeat_at > timedelta(seconds=HEARTBEAT_S * pace)]
     lag = max(one.lag_s(now) for one in running)
     return dg.AssetCheckResult(
-        passed=not dead and lag <= LAG_WARN_S,
-        severity=dg.AssetCheckSeverity.ERROR if dead or lag > LAG_ERROR_S else dg.AssetCheckSeverity.WARN,
+        passed=not dead and lag <= LAG_WARN_S * pace,
+        severity=dg.AssetCheckSeverity.ERROR if dead or lag > LAG_ERROR_S * pace else dg.AssetCheckSeverity.WARN,
         description=f"{len(dead)} of {len(running)} instances no longer report" if dead else None,
         metadata={
             "lag_s": seconds(lag),
@@ -77,6 +80,31 @@ def ingest_lag(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
             "spool_rows": sum(one.spool_rows for one in running),
             "spool_bytes": sum(one.spool_bytes for one in running),
             "instance_table": records(running),
+        },
+    )
+
+
+@dg.asset_check(
+    asset="readings",
+    name="accounting",
+    description=(
+        "Every reading ever received is accounted for: stored, repeated, replaced, in quarantine, shed with its gap, "
+        "or waiting in the spool. Counted from the spool, the ledger and the tables, never from a counter."
+    ),
+    automation_condition=dg.AutomationCondition.missing().newly_true().with_label("first start"),
+)
+def accounting(warm: Warm) -> dg.AssetCheckResult:
+    """Audit the identity; it reads all of `readings` once."""
+    with warm.connect(autocommit=True) as conn:
+        found = audit(conn, load_settings().data_dir / "spool")
+    terms = ("received", "stored", "repeated", "replaced", "superseded", "quarantined", "duplicates", "shed", "pending")
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        description="\n".join(found.problems[:20]) or None,
+        metadata={
+            **{term: sum(getattr(row, term) for row in found.rows) for term in terms},
+            "problems": len(found.problems),
+            "connection_table": records(found.rows),
         },
     )
 
@@ -106,4 +134,4 @@ def newest_entry(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     )
 
 
-INGEST_CHECKS = [newest_reading, ingest_lag, newest_entry]
+INGEST_CHECKS = [newest_reading, ingest_lag, accounting, newest_entry]
