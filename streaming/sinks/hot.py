@@ -61,8 +61,10 @@ class HotSink:
 
     def write(self, tenant: str, readings: Readings) -> bool:
         """Write one batch of a tenant and publish it; false when Redis lacks hours that it should have."""
-        newest = self._take_newest(readings)
-        client = self._connected()
+        try:
+            client = self._connected()
+        finally:  # remembered also when Redis is away; it is told of them once it is back
+            newest = self._take_newest(readings)
         pipe = client.pipeline(transaction=False)
         pipe.exists(hot.FILLED_KEY)
         if len(newest):
