@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncua.common.node import Node
+    from asyncua.server.internal_subscription import InternalSubscription
+    from asyncua.server.monitored_item_service import MonitoredItemService
 
     from wellos.readings import Readings
 
@@ -112,20 +114,26 @@ class OpcUaServer:
         self.written += len(samples)
 
     def subscribers(self, well: int) -> frozenset[int]:
-        """Return the handles of all monitored items of a well; empty unless every one of its tags is monitored."""
+        """Return the handles of all monitored items of a well; empty unless every one of its tags is monitored.
+
+        Only those of connected clients count: a session outlives its connection, for a client that comes back.
+        """
         space = self._server.iserver.aspace
         handles: set[int] = set()
         for nodeid in self._nodes[well]:
-            watching = space._nodes[nodeid].attributes[_VALUE].datachange_callbacks  # noqa: SLF001 - no public way to ask
+            callbacks = space._nodes[nodeid].attributes[_VALUE].datachange_callbacks  # noqa: SLF001 - no public way to ask
+            watching = {handle for handle, callback in callbacks.items() if not _cut_off(_subscription(callback))}
             if not watching:
                 return frozenset()
-            handles.update(watching)
+            handles |= watching
         return frozenset(handles)
 
     def backlog(self) -> int:
-        """Return how many samples the slowest subscriber has not acknowledged: queued, or sent and not confirmed."""
+        """Return how many samples the slowest connected client has not acknowledged: queued, or sent, unconfirmed."""
         most = 0
         for subscription in self._server.iserver.subscription_service.subscriptions.values():
+            if _cut_off(subscription):
+                continue
             queued = sum(map(len, subscription._triggered_datachanges.values()))  # noqa: SLF001 - no public way to ask
             sent = sum(
                 len(notification.MonitoredItems)
@@ -139,3 +147,15 @@ class OpcUaServer:
     async def close(self) -> None:
         """Stop listening and let every client go."""
         await self._server.stop()
+
+
+def _subscription(callback: object) -> InternalSubscription:
+    """Return the subscription whose monitored items call back here."""
+    service: MonitoredItemService = getattr(callback, "__self__")  # noqa: B009 - a bound method, typed as any callable
+    return service.isub
+
+
+def _cut_off(subscription: InternalSubscription) -> bool:
+    """Tell whether the connection that a subscription publishes on is gone."""
+    processor = getattr(subscription.pub_request_callback, "__self__", None)
+    return bool(getattr(processor, "_closing", False))

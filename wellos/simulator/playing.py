@@ -92,7 +92,7 @@ class _Stage:
         first = [self.readers[well.name].initial() for well in wells]
         await self.opcua.start(self.settings.host, self.settings.opcua_port, first)
         for at, well in enumerate(wells):
-            self.senders[well.name] = OpcUaSender(self.opcua, at, self.clock)
+            self.senders[well.name] = OpcUaSender(self.opcua, at, well.rows, self.clock)
 
     async def _start_plain(self, broker: SecretStr, stack: AsyncExitStack) -> None:
         # Also without wells of its own: this client hears the broker's figures.

@@ -51,30 +51,29 @@ class OpcUaSender:
     quiet_s: ClassVar[float] = 5.0
     """How long after the last acknowledgement a reader must stay for its well to count as read."""
 
-    def __init__(self, server: OpcUaServer, well: int, clock: Clock) -> None:
-        """`well` is its position in the server."""
+    def __init__(self, server: OpcUaServer, well: int, rows: int, clock: Clock) -> None:
+        """`well` is its position in the server, `rows` how many it has."""
+        self.rows = rows
         self._server, self._well, self._clock = server, well, clock
         self._readers: frozenset[int] = frozenset()
         self._sent: deque[tuple[float, int]] = deque()
+        self._active_s, self._last_s = 0.0, clock.monotonic()
         self.rewound = 0
 
     async def permit(self, row: int) -> int:
         """Wait for a subscriber of every node and for room in the queues; go back when one was lost."""
-        lost = self._lost()
-        readers = self._server.subscribers(self._well)
-        while not readers:
-            lost = lost or bool(self._sent)
-            await asyncio.sleep(_LOOK_AGAIN_S)
-            readers = self._server.subscribers(self._well)
-        self._readers = readers
-        if lost:
-            return self._back(row)
-        await until(lambda: self._server.backlog() <= _MOST_UNCONFIRMED, _SETTLE_S)
-        return row
-
-    def _lost(self) -> bool:
-        """Tell whether a monitored item we counted on is gone."""
-        return not self._readers <= self._server.subscribers(self._well)
+        while True:
+            now = self._server.subscribers(self._well)
+            if not self._readers <= now:
+                row, self._readers = self._back(row), frozenset()
+            elif not now:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            elif self._server.backlog() > _MOST_UNCONFIRMED:
+                self._readers = now
+                await asyncio.sleep(_SETTLE_S)
+            else:
+                self._readers = now
+                return row
 
     def _back(self, row: int) -> int:
         start = self._sent[0][1] if self._sent else row
@@ -86,9 +85,12 @@ class OpcUaSender:
     async def send(self, readings: Readings, row: int) -> None:
         """Write readings one after the other; the server gives each to every subscriber."""
         now = self._clock.monotonic()
-        self._sent.append((now, row))
+        # Time spent waiting for the reader is no time in which it made anything durable.
+        self._active_s += min(now - self._last_s, 1.0)
+        self._last_s = now
+        self._sent.append((self._active_s, row))
         # The first entry is the newest that is old enough, so that going back to it covers the whole span.
-        while len(self._sent) > 1 and self._sent[1][0] < now - _REWIND_S:
+        while len(self._sent) > 1 and self._sent[1][0] < self._active_s - _REWIND_S:
             self._sent.popleft()
         await self._server.write(self._well, readings)
 
@@ -98,9 +100,8 @@ class OpcUaSender:
         while quiet < self.quiet_s:
             await asyncio.sleep(_LOOK_AGAIN_S)
             quiet = 0.0 if self._server.backlog() else quiet + _LOOK_AGAIN_S
-            if self._lost():
-                start = self._sent[0][1] if self._sent else 0
-                return await self.permit(start)
+            if not self._readers <= self._server.subscribers(self._well):
+                return await self.permit(self.rows)
         return None
 
 
