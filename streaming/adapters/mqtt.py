@@ -71,6 +71,8 @@ class MqttAdapter:
             connected = True
             if gaps:
                 await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+            for node in self._sparkplug.begin(now) if self._sparkplug else ():
+                link.publish(*rebirth_request(node, now))
             while True:
                 messages = await link.messages(_MESSAGES_A_DELIVERY)
                 if messages:

@@ -71,6 +71,12 @@ class SparkplugDecoder:
         self._nodes: dict[_Key, _Node] = {}
         self._unknown: set[tuple[_Key, _Key]] = set()
 
+    def begin(self, now_us: int) -> list[_Key]:
+        """Return the nodes to ask for their births, at the start of a connection: all, as none of them is known."""
+        for key in self._tags:
+            self._nodes[key] = _Node(asked_us=now_us)
+        return list(self._tags)
+
     def decode(
         self, topic: str, payload: bytes, received_us: int, rows: Rows, *, repeated: bool = False
     ) -> _Key | None:

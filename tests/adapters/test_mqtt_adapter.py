@@ -205,8 +205,9 @@ async def test_sparkplug_births_data_and_death(mqtt_broker: RunningServer) -> No
         source.client.subscribe("spBv1.0/G/NCMD/N")
         async with running(connection, collector, status):
             await collector.until(lambda: status.state == "connected")
+            await collector.until(lambda: bool(source.heard))
             await source.publish("spBv1.0/G/NDATA/N", metrics(3, oil=None, alias=1, value=1.0), 0)
-            await collector.until(lambda: bool(source.heard) and bool(collector.rejected))
+            await collector.until(lambda: bool(collector.rejected))
             await source.publish("spBv1.0/G/NBIRTH/N", metrics(0, oil="oil", alias=1, value=10.0), 0)
             await source.publish("spBv1.0/G/DBIRTH/N/D", metrics(1, oil="gas", alias=2, value=20.0), 0)
             await source.publish("spBv1.0/G/DDATA/N/D", metrics(2, oil=None, alias=2, value=21.0), 0)

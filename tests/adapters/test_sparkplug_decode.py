@@ -260,6 +260,13 @@ def test_no_time_at_all_is_the_time_of_receipt() -> None:
     assert (rows.times, rows.flags) == ([NOW], [Flag.ASSUMED_TIME])
 
 
+def test_every_node_is_asked_once_at_the_start() -> None:
+    host = decoder()
+    assert host.begin(NOW) == [KEY]
+    assert host.decode("spBv1.0/G/NDATA/N", payload(double(5.0, alias=1)), NOW + 1, Rows()) is None
+    assert host.decode("spBv1.0/G/NDATA/N", payload(double(5.0, alias=1)), NOW + 31_000_000, Rows()) == KEY
+
+
 def test_rebirth_request() -> None:
     topic, body = rebirth_request(KEY, NOW)
     assert topic == "spBv1.0/G/NCMD/N"
