@@ -99,7 +99,7 @@ def test_honest_volumes_are_within_gauge_error_of_the_truth_and_add_up() -> None
         assert entry.data["gas_volume"] == pytest.approx(gas, rel=0.05, abs=1)
     assert len(errors) > 200
     assert abs(np.mean(errors)) < 0.05
-    assert 0.1 < np.std(errors) < 0.4
+    assert 0.22 < np.std(errors) < 0.37  # a quarter inch of step and a tenth of crookedness at both gauges
     assert np.abs(errors).max() < 1.5
 
 
