@@ -131,6 +131,11 @@ def test_a_field_of_another_age_is_refused() -> None:
         Field(seed=1, start_us=0)
 
 
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="seed"):
+        Field(seed=-1)
+
+
 def test_the_largest_field() -> None:
     field = Field(seed=7, wells=500, tags=50)
     assert len({well.name for well in field.wells}) == 500

@@ -51,10 +51,15 @@ class Field:
         self, *, seed: int, wells: int = 12, tags: int | None = None, start_us: int = FIRST_US, faults: bool = True
     ) -> None:
         """Lay out the field; `start_us` is the first moment of which anything is sent (from 2016 on)."""
+        problems = []
+        if seed < 0:
+            problems.append(Problem("must not be negative", "Use 0 or more.", field="seed", value=seed))
         if start_us < FIRST_US:
-            raise ConfigurationError(
-                [Problem("the field has no wells before 2016", "Start later.", field="start", value=start_us)]
+            problems.append(
+                Problem("the field has no wells before 2016", "Start later.", field="start", value=start_us)
             )
+        if problems:
+            raise ConfigurationError(problems)
         self.seed, self.start_us = seed, start_us
         entries = roster(seed, wells, tags)
         self.wells: tuple[SimWell, ...] = tuple(well for well, _, _ in entries)
