@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sensors.failures import FAILURES_FILE, failed_checks, failed_runs
 from sensors.new_days import MOST_ATTEMPTS, MOST_DAYS, closed_days, new_days, next_batch
 from tests.dagster.conftest import NOW, add_readings
+from wellos import aggregates
 from wellos.settings import load_settings
 from wellos_dagster.definitions import defs
 
@@ -33,13 +34,10 @@ def test_every_wanted_day_is_asked_for_until_its_attempts_are_used_up(
     wanted: set[date], attempts: dict[date, int]
 ) -> None:
     asked = dict(attempts)
-    keys = set()
     while batch := next_batch(wanted, asked):
         days = [batch.first + k * DAY for k in range((batch.last - batch.first).days + 1)]
         assert len(days) <= MOST_DAYS
         assert set(days) <= wanted
-        assert batch.run_key not in keys
-        keys.add(batch.run_key)
         for day in days:
             assert asked.get(day, 0) == batch.attempt - 1
             asked[day] = batch.attempt
@@ -86,7 +84,24 @@ def test_days_are_filled_and_then_reported_with_their_readings(
         ("readings", day) for day in ("2026-03-09", "2026-03-08", "2026-03-07")
     ]
     assert {event.metadata["rows"].value for event in second.asset_events} == {4 * 1440}
-    assert json.loads(second.cursor or "") == {}
+    assert json.loads(second.cursor or "")["attempts"] == {}
+
+
+def test_a_day_that_late_data_adds_to_is_asked_for_again(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    add_readings(field, TODAY - 2 * DAY, TODAY - timedelta(hours=2))
+    span = {"dagster/asset_partition_range_start": "2026-03-08", "dagster/asset_partition_range_end": "2026-03-09"}
+    assert defs.resolve_job_def("daily_aggregates").execute_in_process(instance=instance, tags=span).success
+    quiet = tick(instance, None)
+    assert not quiet.run_requests
+
+    add_readings(field, TODAY - timedelta(hours=2), TODAY)
+    aggregates.refresh_stale(field)
+    assert not tick(instance, quiet.cursor).run_requests, "not counted again before five minutes"
+    again = tick(instance, None)
+    (request,) = list(again.run_requests or [])
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-03-09"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-03-09"
+    assert [event.metadata["rows"].value for event in again.asset_events if event.partition == "2026-03-09"][-1] == 5760
 
 
 def test_days_with_field_entries_are_reported(field: PgConnection, instance: dg.DagsterInstance) -> None:
