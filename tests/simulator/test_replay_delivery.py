@@ -150,6 +150,31 @@ async def test_a_reader_that_comes_late_misses_nothing(
     assert births["NDEATH"] == 0
 
 
+async def test_what_a_reader_had_and_lost_by_dying_comes_again(
+    tmp_path: Path, own_mqtt_broker: RunningServer, field_reader: FieldReader
+) -> None:
+    folder = tmp_path / "recordings"
+    for number in (1, 2):
+        recording = (f"WELL-0000{number}_20180301100000", rows("2018-03-01T10:00:00", 100, seed=number))
+        grouped_file(folder, f"WELL-0000{number}.parquet", recording)
+    second = FieldReader()
+    async with replaying(Options(replay=folder, speed=40), own_mqtt_broker.url, tmp_path) as ready:
+        listener = field_reader.mqtt(own_mqtt_broker.url, "wellos/petrobras/+", "spBv1.0/petrobras/#")
+        first = await field_reader.opcua(ready.content["opcua"])
+        await until(lambda: sum(map(len, field_reader.seen.values())) > 200)
+        first.disconnect_socket()
+        client = await second.opcua(ready.content["opcua"])
+        await until(lambda: ready.content["state"] == "finished")
+        await asyncio.sleep(0.5)
+        await client.disconnect()
+        listener.loop_stop()
+        listener.disconnect()
+    (well,) = {name for name, _ in second.seen}
+    for (name, tag), readings in expected(folder).items():
+        if name == well:
+            assert set(second.seen[name, tag]) == set(readings)
+
+
 async def test_the_fleet_file_reads_every_tag_and_passes_the_check(tmp_path: Path, mqtt_url: str) -> None:
     folder = small_folder(tmp_path / "recordings")
     fleet = tmp_path / "fleet.yaml"
