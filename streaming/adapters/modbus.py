@@ -12,7 +12,7 @@ from streaming.adapters.modbus_decode import Block, plan
 from streaming.adapters.modbus_link import Link, Reply
 from streaming.adapters.schedule import next_due, sleep_until
 from streaming.adapters.tags import TagColumns
-from streaming.delivery import Delivery, Gap
+from streaming.delivery import ConnectionLost, Delivery, Gap
 from wellos.protocols.modbus import ModbusConfig, parse_address
 from wellos.quality import MODBUS_NO_REPLY, from_modbus
 from wellos.readings import Readings, empty
@@ -31,6 +31,8 @@ _SPLIT_ON = frozenset({2, 3})
 """Illegal address and value: what one register can bring upon a whole block. The others speak of the device."""
 _RELEARN_S = 600.0
 _MICROS = 1_000_000
+_GAP_EVERY_US = 300 * _MICROS
+"""A device too slow for its interval misses polls without end: one gap in this time, not one a poll."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,10 @@ class _Group:
     blocks: list[Block]
     last_due_us: int = 0
     relearn_at: float = 0.0
+    missed_from_us: int = 0
+    """First due time that was missed and is not yet in a gap; 0 for none."""
+    missed_to_us: int = 0
+    gap_told_us: int = 0
 
 
 class ModbusAdapter:
@@ -86,6 +92,12 @@ class ModbusAdapter:
             while self._groups:
                 group = min(self._groups, key=lambda one: one.last_due_us + one.interval_us)
                 await self._poll(link, group, emit)
+        except ConnectionLost:
+            now = self._clock.micros()
+            gaps = tuple(gap for group in self._groups for gap in self._missed(group, now))
+            if gaps:
+                await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+            raise
         finally:
             link.close()
 
@@ -93,16 +105,25 @@ class ModbusAdapter:
         due = next_due(group.last_due_us, self._clock.micros(), group.interval_us)
         await sleep_until(self._clock, due.next_us)
         group.last_due_us = due.next_us
-        gaps = self._missed(group, due.first_missed_us, due.next_us) if due.missed else ()
+        if due.missed:
+            group.missed_from_us = group.missed_from_us or due.first_missed_us
+            group.missed_to_us = due.next_us
+        now = self._clock.micros()
+        gaps = self._missed(group, now) if now - group.gap_told_us >= _GAP_EVERY_US else ()
         readings = await self._read(link, group)
         self._status.last_reading_us = self._status.heard_us
         await emit(Delivery(self._connection.connection_id, self._clock.micros(), readings, gaps=gaps))
 
-    def _missed(self, group: _Group, start_us: int, end_us: int) -> tuple[Gap, ...]:
+    def _missed(self, group: _Group, now_us: int) -> tuple[Gap, ...]:
+        """Return what was missed and not told yet: the first miss at once, then all of some minutes together."""
+        if not group.missed_from_us:
+            return ()
+        start, end = group.missed_from_us, group.missed_to_us
+        group.missed_from_us, group.gap_told_us = 0, now_us
         if len(self._groups) == 1:
-            return (Gap(start_us, end_us, "poll_missed"),)
+            return (Gap(start, end, "poll_missed"),)
         numbers = [int(self._tags.tag_id[position]) for block in group.planned for position in block.positions]
-        return tuple(Gap(start_us, end_us, "poll_missed", number) for number in numbers)
+        return tuple(Gap(start, end, "poll_missed", number) for number in numbers)
 
     async def _read(self, link: Link, group: _Group) -> Readings:
         """Read all blocks of a group; a block refused for one of its registers is split, and stays so for a while."""

@@ -29,6 +29,7 @@ class Device:
         self.registers = list(range(1000))
         self.bits = [place % 2 == 0 for place in range(1000)]
         self.illegal: set[int] = set()
+        self.delay_s = 0.0
         self.codes: list[ExcCodes] = []
         self.mute: set[int] = set()
         self.requests: list[tuple[int, int, int, int]] = []
@@ -40,6 +41,7 @@ class Device:
         self, device_id: int, func_code: int, address: int, count: int = 1
     ) -> Any:  # noqa: ANN401 - registers, bits or an exception code
         self.requests.append((device_id, func_code, address, count))
+        await asyncio.sleep(self.delay_s)
         if device_id in self.mute:
             await asyncio.sleep(3600)
         if self.codes:
@@ -214,6 +216,20 @@ async def test_polls_missed_while_the_pipeline_is_full_are_gaps() -> None:
     gap = next(gap for gap in collector.gaps if gap.reason == "poll_missed")
     assert gap.end_us - gap.start_us >= 50_000
     assert gap.start_us % 50_000 == gap.end_us % 50_000 == 0
+
+
+async def test_a_device_too_slow_for_its_interval_does_not_flood_the_gaps() -> None:
+    async with device() as one:
+        one.delay_s = 0.02
+        collector, status = Collector(), Status()
+        connection = connection_to(one.port, "1:holding:5:uint16", interval_s=0.005)
+        async with running(connection, collector, status) as session:
+            await collector.until(lambda: len(collector.readings) >= 10)
+            assert len(collector.gaps) == 1
+            await one.stop()
+            await session.lost()
+    first, rest = collector.gaps
+    assert first.end_us <= rest.start_us < rest.end_us, "what was not told yet is told when the connection ends"
 
 
 async def test_intervals_are_kept_apart() -> None:
