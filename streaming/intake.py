@@ -165,10 +165,9 @@ class Intake:
 
     def _open(self, *, full: bool) -> None:
         self.full = full
+        self._room.set()  # wakes whoever waits in `emit`, also to hear that there is no room
         if full:
             self._room.clear()
-        else:
-            self._room.set()
 
     def _refuse(self, delivery: Delivery) -> None:
         times = delivery.readings["time"]
@@ -235,16 +234,22 @@ def _weight(delivery: Delivery) -> int:
 def _split(entry: Entry, most_bytes: int) -> list[Entry]:
     """Cut an entry that would not fit a frame; the first part carries the counts and the gaps."""
     rejected, parts = _shorten(entry, most_bytes), []
+    rows = most_bytes // 2 // READING.itemsize
     while True:
         taken, size = 0, 0
-        while taken < len(rejected) and (size := size + 2 * len(rejected[taken].original) + 1000) <= most_bytes // 2:
+        while taken < len(rejected) and (size := size + _size(rejected[taken])) <= most_bytes // 2:
             taken += 1
-        rows = most_bytes // 2 // READING.itemsize
+        taken = max(taken, min(1, len(rejected)))
         parts.append(replace(entry, readings=entry.readings[:rows], rejected=rejected[:taken]))
         entry = replace(entry, readings=entry.readings[rows:], gaps=(), duplicates=0, shed=0)
         rejected = rejected[taken:]
         if not len(entry.readings) and not rejected:
             return parts
+
+
+def _size(item: Rejected) -> int:
+    """Bytes in a frame, roughly: base64 and JSON."""
+    return 2 * len(item.original) + len(item.detail) + 2 * len(item.source) + 200
 
 
 def _shorten(entry: Entry, most_bytes: int) -> tuple[Rejected, ...]:
