@@ -33,7 +33,7 @@ NO_DATA = 0x809B0000
 """BadNoData: the OPC UA status of a row that has no value."""
 
 # Readings a second that each protocol's server and client take, relative to each other: shares the rows out fairly.
-_PACE: dict[Transport, float] = {"opcua": 1.0, "mqtt": 1.0, "sparkplug": 3.0}
+_PACE: dict[Transport, float] = {"opcua": 1.0, "mqtt": 3.0, "sparkplug": 6.0}
 _LIMITS = {"pressure": (0.0, 1e8), "temperature": (-50.0, 250.0), "rate": (0.0, 100.0)}
 _ORDERS: tuple[Order, ...] = ("ABCD", "CDAB", "BADC", "DCBA")
 
@@ -62,11 +62,14 @@ def plan(recordings: Iterable[Recording], limit_rows: int | None = None) -> tupl
     cut = {name: _cut(mine, limit_rows) for name, mine in by_well.items()}
     load = dict.fromkeys(_PACE, 0)
     wells = []
-    for name in sorted(cut, key=lambda name: -sum(rows for _, rows in cut[name])):
+    largest_first = sorted(cut, key=lambda name: -sum(rows for _, rows in cut[name]))
+    for left, name in zip(range(len(cut), 0, -1), largest_first, strict=True):
         mine, served = zip(*cut[name], strict=True)
         rows = sum(served)
-        # Every protocol gets a well before any gets a second.
-        transport = min(_PACE, key=lambda one: (load[one] > 0 and 0 in load.values(), (load[one] + rows) / _PACE[one]))
+        # The last wells go to the protocols that have none yet.
+        empty = [one for one, share in load.items() if not share]
+        least = min(_PACE, key=lambda one: (load[one] + rows) / _PACE[one])
+        transport = empty[0] if left <= len(empty) else least
         load[transport] += rows
         present = {column for recording in mine for column in recording.columns}
         wells.append(
