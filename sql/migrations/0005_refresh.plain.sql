@@ -25,18 +25,24 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
         END
 $$;
 
--- First step: from here on, changes up to `until` are logged. Waits for the writers that did not know.
+-- First step: from here on, changes up to `until` are logged. Waits for the writers that do not know yet, and as new
+-- writers wait meanwhile, not for long: behind a writer that takes its time the watermark stays where it is for now.
 CREATE FUNCTION aggregate_raise_threshold(relation text, until timestamptz) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     l  aggregate_levels := aggregate_level(relation);
     up timestamptz := date_bin(l.width, until + l.width - '1 microsecond'::interval, '2000-01-01 00:00+00');
 BEGIN
-    up := least(up, aggregate_complete_to(l));  -- read before the lock: it stops every writer
-    IF l.level = 1 AND up > l.threshold THEN
+    IF l.level <> 1 THEN
+        RETURN;
+    END IF;
+    up := least(up, aggregate_complete_to(l));  -- read before the lock
+    IF up > l.threshold THEN
         PERFORM pg_advisory_xact_lock(hashtext('aggregate_levels.threshold'));
         UPDATE aggregate_levels SET threshold = greatest(threshold, up) WHERE level = 1;
     END IF;
+EXCEPTION WHEN lock_not_available THEN
+    RAISE WARNING 'a writer of readings has been at it for 2 s: % is not taken further this time', relation;
 END $$;
 REVOKE ALL ON FUNCTION aggregate_raise_threshold FROM PUBLIC;
 

@@ -47,6 +47,22 @@ def test_a_writer_that_commits_during_a_refresh_is_not_missed(
     assert _counts(db) == {(42,)}
 
 
+def test_a_writer_that_takes_its_time_stops_neither_refreshes_nor_writers(
+    db: PgConnection, database_settings: Settings
+) -> None:
+    # every day is there: TimescaleDB lets nobody else into a chunk before the transaction that makes it is over
+    add_readings(db, [(START + timedelta(days=day), 1, 1.0, 2) for day in range(3)])
+    with connect(database_settings) as writer:
+        add_readings(writer, [(START + timedelta(hours=hour), 2, 1.0, 2) for hour in range(40)])
+        _refresh(database_settings)
+        db.execute("SET lock_timeout = '20s'")
+        add_readings(db, [(START + timedelta(hours=hour), 3, 1.0, 2) for hour in range(40)])
+        _refresh(database_settings)
+        writer.commit()
+    _refresh(database_settings)
+    assert _counts(db) == {(83,)}
+
+
 @pytest.mark.parametrize("isolation", psycopg.IsolationLevel)
 def test_a_writer_that_began_before_a_refresh_and_writes_after_it_is_not_missed(
     db: PgConnection, database_settings: Settings, isolation: psycopg.IsolationLevel
