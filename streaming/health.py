@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from streaming.counters import LATENCY_BOUNDS_S
+from wellos.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -139,9 +140,14 @@ def application(metrics: IngestMetrics, reason_not_ready: Callable[[], str]) -> 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 is a free one."""
+    """Return a listening socket; port 0 is a free one. ConfigurationError when the port cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        remedy = "Set WELLOS_METRICS_PORT to a free port, or to 0"
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise ConfigurationError([Problem(message, remedy, field="WELLOS_METRICS_PORT")]) from error
 
 
 class Server(uvicorn.Server):
@@ -150,7 +156,9 @@ class Server(uvicorn.Server):
     def __init__(self, app: Starlette) -> None:
         """Serve `app` quietly."""
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                app, log_config=None, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            )
         )
 
     @contextlib.contextmanager

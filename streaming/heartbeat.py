@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from streaming.adapters import adapter_class
+from streaming.link import watch_peer
 from wellos.clock import from_micros
 from wellos.storage import warm
 from wellos.storage.sql import query
@@ -63,6 +64,7 @@ class Heartbeat:
         """
         if self._connection is None:
             self._connection = warm.connect(self._settings, autocommit=True)
+            watch_peer(self._connection)
         now, moment = self._clock.now(), self._clock.monotonic()
         instance = {
             "spool_id": self._spool_id,

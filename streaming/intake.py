@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from streaming.delivery import Gap
+from streaming.delivery import Delivery, Gap
 from streaming.spool import Entry, Journal, SpoolFullError
-from wellos.readings import READING, empty
+from wellos.readings import READING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streaming.counters import Counters
-    from streaming.delivery import Delivery, Rejected
+    from streaming.delivery import Rejected
     from streaming.validate import Validator
     from wellos.clock import Clock
     from wellos.readings import Readings
@@ -34,6 +34,8 @@ __all__ = ["Intake"]
 
 _MOST_ROWS = 100_000
 """Readings that may wait in memory; an adapter that delivers more waits itself."""
+_NOBODY = 0
+"""Connection of the empty delivery by which `settled` learns how far the intake is; the registry counts from 1."""
 _FULL_RETRY_S = 0.5
 _SHED_EVERY_S = 10.0
 
@@ -73,9 +75,8 @@ class Intake:
         self._lock = Lock()
         self._queue: deque[Delivery] = deque()
         self._queued_rows = 0
-        self._ready, self._room, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._ready, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
-        self._idle.set()
         self._shed: dict[int, _Shed] = {}
         self._shed_written = clock.monotonic()
         self.full = False
@@ -98,12 +99,14 @@ class Intake:
         self._queued_rows += _weight(delivery)
         if self._queued_rows >= _MOST_ROWS:
             self._room.clear()
-        self._idle.clear()
         self._ready.set()
 
     async def settled(self) -> None:
-        """Wait until all that was delivered is durable."""
-        await self._idle.wait()
+        """Wait until all that was delivered so far is durable."""
+        reached = asyncio.Event()
+        self._queue.append(Delivery(_NOBODY, 0, settle=reached.set))
+        self._ready.set()
+        await reached.wait()
 
     async def run(self) -> None:
         """Commit for ever; FatalError when the journal cannot go on."""
@@ -120,8 +123,6 @@ class Intake:
                 if delivery.settle is not None:
                     _settle(delivery.settle)
             self._on_durable([(self._names[entry.connection_id][0], entry.readings) for entry in entries])
-            if not self._queue:
-                self._idle.set()
 
     async def _write(self, entries: list[Entry]) -> None:
         """Append and sync; while the spool is full, wait for the drain."""
@@ -185,12 +186,13 @@ class Intake:
         """Check each connection's share of the batch and make it one entry, or several where it is large."""
         by_connection: dict[int, list[Delivery]] = {}
         for delivery in batch:
-            by_connection.setdefault(delivery.connection_id, []).append(delivery)
+            if delivery.connection_id != _NOBODY:
+                by_connection.setdefault(delivery.connection_id, []).append(delivery)
         now_us = self._clock.micros()
         entries = []
         with self._lock:
             for connection_id, deliveries in by_connection.items():
-                readings = np.concatenate([item.readings for item in deliveries]) if deliveries else empty()
+                readings = np.concatenate([item.readings for item in deliveries])
                 received_us = min(item.received_us for item in deliveries)
                 checked = self._validator.check(connection_id, readings, received_us, now_us)
                 rejected = tuple(r for item in deliveries for r in item.rejected) + checked.rejected

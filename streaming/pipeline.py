@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -40,6 +41,7 @@ __all__ = ["Pipeline"]
 
 _LISTEN_S = 1.0
 _BEAT_S = 5.0
+_SETTLE_S = 2.0
 _REPORT_S = 60.0
 _DRAIN_S = 1.0
 """How long a stopping process goes on storing; the rest is in the spool."""
@@ -184,8 +186,10 @@ class Pipeline:
             await asyncio.sleep(_BEAT_S)
             self._measure()
             heard = self._heard()
-            await self._intake.settled()
-            self._save_heard(heard)
+            # Only what is durable counts as heard: while the spool is full, the file keeps what it says.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._intake.settled(), _SETTLE_S)
+                self._save_heard(heard)
             try:
                 await asyncio.to_thread(self._say)
             except (psycopg.Error, WellosError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streaming.link import watch_peer
 from wellos.registry import load_connections
 from wellos.storage import warm
 
@@ -34,6 +35,7 @@ class RegistryWatch:
         """Return the connections to run, and listen for changes from before they were read."""
         if self._connection is None:
             self._connection = warm.connect(self._settings, autocommit=True)
+            watch_peer(self._connection)
             self._connection.execute(f"LISTEN {_CHANNEL}")
         return load_connections(self._connection)
 

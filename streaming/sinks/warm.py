@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psycopg
 
+from streaming.link import watch_peer
 from streaming.sinks import ledger, rows
 from streaming.sinks.sqlstate import Kind, kind_of
 from wellos.errors import RetryableError, UnreachableError
@@ -39,7 +40,6 @@ __all__ = ["Committed", "RefusedError", "UnavailableError", "WarmSink"]
 _DAY_US = 86_400_000_000
 _FIRST_DAY, _LAST_DAY = (date.min - date(1970, 1, 1)).days, (date.max - date(1970, 1, 1)).days
 _MOST_NEW_DAYS = 32
-_USER_TIMEOUT_MS = 20_000
 
 
 class UnavailableError(RetryableError):
@@ -117,10 +117,7 @@ class WarmSink:
     def _connect(self) -> PgConnection:
         connection = warm.connect(self._settings, autocommit=True)
         self._connection = connection
-        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
-            if twin.family in {socket.AF_INET, socket.AF_INET6}:
-                twin.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                twin.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        watch_peer(connection)
         # What is committed must survive a crash of the server, whatever its default says.
         connection.execute("SET synchronous_commit = on")
         connection.execute("SET client_min_messages = warning")
