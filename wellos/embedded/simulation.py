@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from wellos.embedded.server import Server
 from wellos.embedded.state import write_private
+from wellos.fleet.model import Fleet, FleetTenant, TenantEntry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +78,24 @@ class Simulation:
             command += ["--history", f"{self._history // timedelta(minutes=1)}m"]
         spec = environment.spec("simulator", *command, grace_s=15)
         return Server(spec, environment.host, 0, "", self._ready.exists)
+
+    def tenants(self) -> dict[str, str]:
+        """Return slug and name of the tenants in the fleet file of the last start."""
+        if not self.fleet_file.exists():
+            return {}
+        document = yaml.safe_load(self.fleet_file.read_text())
+        return {tenant["slug"]: tenant["name"] for tenant in document["tenants"]}
+
+    def left_behind(self, before: dict[str, str], fleet: Fleet) -> Fleet | None:
+        """Return the tenants that were simulated and are no more, emptied, so that applying it retires what they had.
+
+        None when there are none. Their readings stay, and they come back under their old numbers.
+        """
+        now = {tenant.entry.slug for tenant in fleet.tenants}
+        gone = tuple(
+            FleetTenant(TenantEntry(slug=slug, name=name), (), ()) for slug, name in before.items() if slug not in now
+        )
+        return Fleet(gone) if gone else None
 
     @property
     def told(self) -> dict[str, Any]:

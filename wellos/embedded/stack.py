@@ -121,6 +121,8 @@ class Platform:
         given = self._given
         private_folder(self._folder)
         verify_given(given)
+        if given.fleet_file is not None:
+            check_file(given.fleet_file)  # a mistake is said before anything is started
         speed = self._options.speed if self._options.replay is None else None
         self._chosen["clock"] = self._clock_file.choose(given.clock, speed)
         ports = Ports(self._folder, given.host)
@@ -196,6 +198,7 @@ class Platform:
     def _bring_in_the_field(self, ports: Ports) -> None:
         """Start the simulator, unless a fleet file of the user's own names real devices, and fill the registry."""
         given, simulation = self._given, self._simulation
+        before = simulation.tenants()
         fleet_file = given.fleet_file
         if fleet_file is None:
             with warm.connect(self._settings(), autocommit=True) as connection:
@@ -211,6 +214,10 @@ class Platform:
             self._report.event(f"warning: {warning}")
         with warm.connect(self._settings()) as connection:
             outcome = apply(connection, checked.fleet)
+            gone = simulation.left_behind(before, checked.fleet)
+            if gone is not None:  # a field served here before, whose servers are no more
+                apply(connection, gone)
+                self._report.event(f"retired {', '.join(tenant.entry.name for tenant in gone.tenants)}")
         changed = sum(count for done in outcome.counts.values() for key, count in done.items() if key != "unchanged")
         counts = ", ".join(f"{count:,} {kind}" for kind, count in checked.fleet.counts().items())
         self._report.event(f"fleet of {counts} from {fleet_file}: {changed:,} changes")

@@ -197,7 +197,7 @@ class Supervisor:
         elif child.exit_status is not None:
             if part.state == "up" and time.monotonic() - child.started > _STEADY_S:
                 part.backoff_s = _FIRST_BACKOFF_S
-            self._crashed(part, f"ended with status {child.exit_status}; {_last_words(part)}")
+            self._crashed(part, f"ended with status {child.exit_status}", _last_words(part))
             child.close()
             if child.exit_status < 0:  # the guard itself was killed: what it guarded is ours now
                 self._kill_orphans()
@@ -208,13 +208,13 @@ class Supervisor:
         try:
             self._start(part)
         except (WellosError, OSError) as error:
-            self._crashed(part, str(error))
+            self._crashed(part, "cannot be started", str(error))
 
-    def _crashed(self, part: Part, reason: str) -> None:
-        part.error = reason.splitlines()[0]
+    def _crashed(self, part: Part, reason: str, detail: str) -> None:
+        part.error = reason
         part.enter("restarting")
         part.retry_at = time.monotonic() + part.backoff_s
-        self._report.event(f"{part.name} {reason}\nstarting {part.name} again in {part.backoff_s:g} s")
+        self._report.event(f"{part.name} {reason}; {detail}\nstarting {part.name} again in {part.backoff_s:g} s")
         part.backoff_s = min(part.backoff_s * 2, _LONGEST_BACKOFF_S)
 
     def _kill_orphans(self) -> None:
