@@ -88,7 +88,7 @@ def next_batch(wanted: Iterable[date], attempts: Mapping[date, int], *, most: in
 def closed_days(settings: Settings, now: datetime) -> Sequence[date]:
     """Return the days that have a partition and are over, with the usual lateness, oldest first."""
     end = day_floor(now - timedelta(seconds=settings.late_after_s)).date()
-    start = max(settings.partitions_start, end - timedelta(days=settings.aggregate_days))
+    start = settings.partitions_start
     return [start + timedelta(days=k) for k in range(max(0, (end - start).days))]
 
 

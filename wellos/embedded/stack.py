@@ -15,10 +15,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
-from wellos.clock import WallClock
+from wellos.clock import WallClock, parse_clock
 from wellos.embedded import broker, postgres, processes, redis
 from wellos.embedded.figures import NOTHING, gather
 from wellos.embedded.graphql import dagster_health
+from wellos.embedded.partitions import first_partition
 from wellos.embedded.ports import Ports
 from wellos.embedded.processes import Environment
 from wellos.embedded.scaled import ClockFile
@@ -88,6 +89,7 @@ class Platform:
         self._figures = NOTHING
         self._progress = ""
         self._clock_file = ClockFile(self._folder)
+        self._partitions_start = settings.partitions_start
         self._simulation = Simulation(self._folder, options.field)
 
     def run(self) -> None:
@@ -125,6 +127,11 @@ class Platform:
             check_file(given.fleet_file)  # a mistake is said before anything is started
         speed = self._options.speed if self._options.replay is None else None
         self._chosen["clock"] = self._clock_file.choose(given.clock, speed)
+        now = parse_clock(str(self._chosen["clock"])).now()
+        wished = self._options
+        start = first_partition(self._folder, given, now, history=wished.history, replay=wished.replay)
+        self._partitions_start = start
+        self._chosen["partitions_start"] = start.isoformat()
         ports = Ports(self._folder, given.host)
         self._start_servers(ports)
         self._choose_databases()
@@ -271,7 +278,7 @@ class Platform:
 
     def _settings(self) -> Settings:
         chosen = {name: SecretStr(str(value)) if name in _SECRETS else value for name, value in self._chosen.items()}
-        return self._given.model_copy(update=chosen)
+        return self._given.model_copy(update={**chosen, "partitions_start": self._partitions_start})
 
     def _note(self, *, force: bool = False) -> None:
         """Write `state.json` and the clock's progress, once a second."""
