@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -17,10 +18,14 @@ from wellos.settings import load_settings
 
 __all__ = ["main"]
 
+_THREADS = 64
+"""Adapters connect in these threads, and a silent peer holds one; Python by itself has six on two cores."""
+
 
 async def _run(pipeline: Pipeline) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "ingest"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await pipeline.run(stop)

@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 
 from streaming.sinks.warm import RefusedError, UnavailableError
+from streaming.worker import Worker
 from wellos.spool_format import Frame
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Drain:
         """`batch_rows`: most readings in one transaction."""
         self._journal, self._sink, self._clock, self._counters = journal, sink, clock, counters
         self._batch_rows = batch_rows
+        self._worker = Worker("drain")
         self._more, self._caught_up = asyncio.Event(), asyncio.Event()
         self.available = False
         """The last commit succeeded."""
@@ -51,21 +53,21 @@ class Drain:
         """Drain for ever."""
         while True:
             self._more.clear()
-            items = await asyncio.to_thread(self._journal.read, self._batch_rows)
+            items = await self._worker.run(self._journal.read, self._batch_rows)
             if not items:
                 if not self._more.is_set():
                     self._caught_up.set()
                 await self._more.wait()
                 continue
             done = await self._commit(items)
-            await asyncio.to_thread(self._journal.advance, items)
+            await self._worker.run(self._journal.advance, items)
             self._count(items, done)
 
     async def _commit(self, items: list[Item]) -> Committed:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                done = await asyncio.to_thread(self._sink.commit, items)
+                done = await self._worker.run(self._sink.commit, items)
             except UnavailableError as error:
                 self._failed("unavailable", error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, no secret

@@ -18,6 +18,7 @@ import structlog
 
 from streaming.delivery import Delivery, Gap
 from streaming.spool import Entry, Journal, SpoolFullError
+from streaming.worker import Worker
 from wellos.readings import READING
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Intake:
         self._journal, self._validator, self._clock, self._counters = journal, validator, clock, counters
         self._on_durable = on_durable
         self._names: dict[int, tuple[str, str]] = {}
+        self._worker = Worker("intake")
         self._lock = Lock()
         self._queue: deque[Delivery] = deque()
         self._queued_rows = 0
@@ -117,7 +119,7 @@ class Intake:
             self._queue.clear()
             self._queued_rows = 0
             self._open(full=self.full)
-            entries = await asyncio.to_thread(self._check, batch)
+            entries = await self._worker.run(self._check, batch)
             await self._write(entries)
             for delivery in batch:
                 if delivery.settle is not None:
@@ -130,7 +132,7 @@ class Intake:
         while True:
             shed = self._take_shed()
             try:
-                await asyncio.to_thread(self._append, waiting, shed)
+                await self._worker.run(self._append, waiting, shed)
             except SpoolFullError as error:
                 if not self.full:
                     log.warning("the spool is full: intake pauses", reason=str(error))
