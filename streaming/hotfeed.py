@@ -84,6 +84,10 @@ class HotFeed:
             self._drop(self._queue.popleft()[1])
         self._ready.set()
 
+    def missed(self, since_us: int) -> None:
+        """Have the hours since then filled from PostgreSQL: a process before this one did not get to write them."""
+        self._missing_since = since_us
+
     async def run(self) -> None:
         """Feed for ever."""
         while True:

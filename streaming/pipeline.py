@@ -73,6 +73,8 @@ class Pipeline:
         self._drain = Drain(self._journal, self._warm, self._clock, self._counters, settings.sink_batch_rows)
         self._hot = HotSink(settings, self._clock)
         self._feed = HotFeed(self._hot, settings, self._clock, self._counters, lambda: self._journal.oldest_us)
+        if self._journal.oldest_us is not None:
+            self._feed.missed(self._journal.oldest_us)
         self._watch = RegistryWatch(settings)
         self._heartbeat = Heartbeat(settings, self._journal.spool_id, self._clock)
         self._reporter = Reporter(settings, self._clock)

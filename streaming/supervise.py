@@ -10,6 +10,7 @@ import structlog
 
 from streaming.adapters import adapter_class
 from streaming.delivery import ConnectionLost, Status
+from wellos.errors import WellosError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -79,6 +80,8 @@ class Supervisor:
                 reason = "the adapter ended"
             except ConnectionLost as error:
                 reason = str(error) or "connection lost"
+            except WellosError as error:  # what a person must correct: said without a traceback
+                reason = str(error)
             except Exception as error:  # supervision: one connection's fault must not stop another's readings
                 logger.exception("the adapter failed")
                 reason = f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wellos.readings import READING
 from wellos.spool_format import SEGMENT, Damage, Frame, Lost, parse
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Reader:
         self.current = self.segments[0]
 
     def read(self, max_rows: int) -> list[Item]:
-        """Return what is on disk beyond the last call, until it holds `max_rows` readings or there is no more."""
+        """Return what is on disk beyond the last call, until it holds `max_rows` readings or there is no more.
+
+        What a frame carries beside readings counts by its size, so that memory stays bounded whatever the frames hold.
+        """
         items: list[Item] = []
         rows = 0
         while rows < max_rows:
@@ -54,7 +58,7 @@ class Reader:
             if self._offset < end:
                 for item in self._read_chunk(end):
                     items.append(item)
-                    rows += item.header.rows if isinstance(item, Frame) else 0
+                    rows += _weight(item)
                     if rows >= max_rows:
                         break
             elif closed:
@@ -120,6 +124,10 @@ class Reader:
     def _last_lost_before(self, seq: int) -> int:
         known = [d.header.seq for _, d in self._damage if d.header is not None and d.header.seq > self.expected]
         return min([*known, seq]) - 1
+
+
+def _weight(item: Item) -> int:
+    return max(1, item.header.payload_length // READING.itemsize) if isinstance(item, Frame) else 1
 
 
 def _pread(path: Path, start: int, size: int) -> bytes:

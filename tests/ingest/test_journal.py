@@ -76,6 +76,15 @@ def test_hands_out_what_was_appended_bit_for_bit(tmp_path: Path) -> None:
     assert header.oldest_us == 5_000_000
 
 
+def test_frames_without_readings_are_handed_out_in_bounded_numbers(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for n in range(50):
+        journal.append(Entry(7, n, gaps=(Gap(1, 2, "poll_missed"),)))
+    journal.sync()
+    assert 1 < len(journal.read(20)) <= 20
+    assert len(journal.read(1000)) > 20
+
+
 def test_hands_out_nothing_that_is_not_synced(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     journal.append(entry(1))
