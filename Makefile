@@ -39,7 +39,7 @@ status: env ## what is up, where, and how fast
 	@$(BIN)/wellos status
 
 test: env-dev ## all tests (ARGS="-k name"); WELLOS_TEST_DATABASE_URL names another server
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: env-dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .
