@@ -193,3 +193,8 @@ def test_platform_time_never_runs_backwards(
         machine.us += int(unnoted * 1e6)
         reached = _at(parse_clock(clock), machine.us)
         machine.us += int(stopped * 1e6)
+
+
+def test_a_data_folder_that_cannot_be_made_is_said_plainly() -> None:
+    with pytest.raises(ConfigurationError, match="WELLOS_DATA_DIR"):
+        DataLock(Path("/proc/nowhere"))

@@ -104,7 +104,8 @@ class Platform:
             self._supervisor.watch(self._note)
         finally:
             self._phase = "stopping"
-            self._report.event("stopping")
+            if self._supervisor.parts:
+                self._report.event("stopping")
             self._supervisor.stop()
 
     def snapshot(self) -> dict[str, Any]:
@@ -132,22 +133,41 @@ class Platform:
         start = first_partition(self._folder, given, now, history=wished.history, replay=wished.replay)
         self._partitions_start = start
         self._chosen["partitions_start"] = start.isoformat()
-        ports = Ports(self._folder, given.host)
-        self._start_servers(ports)
+        self._choose_ports()
+        self._start_servers()
         self._choose_databases()
-        started = self._start_code_server(ports)  # it loads for seconds, while the database is made ready
+        code_server = self._start_code_server()  # it loads for seconds, while the database is made ready
         self._supervisor.check_stop()
-        for migration in migrate(self._settings()):
-            self._report.event(f"migrated {migration}")
+        self._migrate()
         self._note(force=True)
-        self._bring_in_the_field(ports)
-        started += self._start_dagster(started)
-        self._chosen["metrics_port"] = ports.choose("metrics", given.metrics_port)
-        started.append(self._add("ingest", processes.ingest, _INGEST))
-        self._supervisor.wait_ready(started)
+        self._bring_in_the_field()
+        ingest = self._add("ingest", processes.ingest, _INGEST)
+        self._supervisor.wait_ready([*self._start_dagster(code_server), ingest])
         self._wait_for_code(str(self._chosen["dagster_url"]))
 
-    def _start_servers(self, ports: Ports) -> None:
+    def _choose_ports(self) -> None:
+        """Settle every port before anything starts, so that one that is taken is said at once."""
+        given, ports = self._given, Ports(self._folder, self._given.host)
+        if given.dagster_url is None:
+            self._chosen["dagster_port"] = ports.choose("dagster", given.dagster_port, _UI_PORT)
+            self._code_port = ports.choose("code_server")
+        names = ["metrics"]
+        names += ["opcua", "modbus"] if given.fleet_file is None else []
+        urls = {"postgres": given.database_url, "redis": given.redis_url, "mqtt": given.mqtt_url}
+        names += [name for name, url in urls.items() if url is None]
+        for name in names:
+            self._chosen[f"{name}_port"] = ports.choose(name, getattr(given, f"{name}_port"))
+
+    def _migrate(self) -> None:
+        settings = self._settings()
+        for migration in migrate(settings):
+            self._report.event(f"migrated {migration}")
+        with warm.connect(settings) as connection:
+            database = next(part for part in self._supervisor.parts if part.name == "postgres")
+            database.note = "; ".join(note for note in (str(warm.describe(connection)), database.note) if note)
+        self._report.event(f"the database is {database.note}")
+
+    def _start_servers(self) -> None:
         given, folder = self._given, self._folder
         logs = folder / "logs"
 
@@ -156,8 +176,7 @@ class Platform:
             if url is not None:
                 self._chosen[f"{field}_url"] = url.get_secret_value()
                 return self._supervisor.add(Part(name, None, address=hide_secrets(url.get_secret_value())))
-            setting = "postgres" if field == "database" else field
-            port = ports.choose(setting, getattr(given, f"{setting}_port"))
+            port = int(self._chosen["postgres_port" if field == "database" else f"{field}_port"])
             part = self._supervisor.add(Part(name, lambda: prepare(port), stop_group=_SERVERS))
             assert part.server is not None  # noqa: S101 - it was just prepared
             self._chosen[f"{field}_url"] = part.server.url
@@ -202,7 +221,7 @@ class Platform:
                 raise UnreachableError("WELLOS_DAGSTER_DATABASE_URL", hide_secrets(url), reason) from error
         self._report.event(f"created the database {name}")
 
-    def _bring_in_the_field(self, ports: Ports) -> None:
+    def _bring_in_the_field(self) -> None:
         """Start the simulator, unless a fleet file of the user's own names real devices, and fill the registry."""
         given, simulation = self._given, self._simulation
         before = simulation.tenants()
@@ -210,8 +229,6 @@ class Platform:
         if fleet_file is None:
             with warm.connect(self._settings(), autocommit=True) as connection:
                 simulation.decide_history(connection)
-            for name in ("opcua", "modbus"):
-                self._chosen[f"{name}_port"] = ports.choose(name, getattr(given, f"{name}_port"))
             simulator = self._add("simulator", simulation.prepare, _FIELD)
             self._supervisor.wait_ready([simulator])
             simulator.address = simulation.address()
@@ -235,14 +252,12 @@ class Platform:
         if self._progress.rpartition(" ")[0] != before.rpartition(" ")[0]:  # another step, not a few percent more
             self._report.event(self._progress or "history: done")
 
-    def _start_code_server(self, ports: Ports) -> list[Part]:
+    def _start_code_server(self) -> list[Part]:
         given = self._given
         if given.dagster_url is not None:
             self._chosen["dagster_url"] = given.dagster_url
             return [self._supervisor.add(Part("dagster", None, address=hide_secrets(given.dagster_url)))]
-        self._chosen["dagster_port"] = ports.choose("dagster", given.dagster_port, _UI_PORT)
         self._chosen["dagster_url"] = f"http://{reach(given.host)}:{self._chosen['dagster_port']}"
-        self._code_port = ports.choose("code_server")
         return [self._add("code-server", partial(processes.code_server, port=self._code_port), _DAGSTER)]
 
     def _start_dagster(self, code_server: list[Part]) -> list[Part]:

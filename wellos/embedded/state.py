@@ -81,8 +81,17 @@ class DataLock:
         ConfigurationError names the process that has it. A supervisor that was killed leaves guards that still stop
         their servers: those are waited for.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            problem = Problem(
+                f"cannot be used: {error.strerror}",
+                "Name a folder you may write to.",
+                field="WELLOS_DATA_DIR",
+                value=str(folder),
+            )
+            raise ConfigurationError([problem]) from error
         deadline = time.monotonic() + wait_s
         while True:
             try:

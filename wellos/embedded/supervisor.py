@@ -171,7 +171,7 @@ class Supervisor:
         part.enter("starting")
         part.server = part.prepare()
         part.address = hide_secrets(part.server.url)
-        part.note = part.server.note
+        part.note = part.note or part.server.note
         part.child = Child(part.server.spec, inherit=(self._lock.fileno(),))
 
     def _became_ready(self, part: Part) -> bool:

@@ -122,4 +122,4 @@ def _reason(error: Exception, url: str) -> str:
         password = None
     for secret in {password, unquote(password)} if password else ():
         reason = reason.replace(str(secret), "***")
-    return hide_secrets(reason)
+    return hide_secrets(reason.rstrip("."))
