@@ -47,15 +47,16 @@ def test_a_wrong_bucket_is_found(field: PgConnection, instance: dg.DagsterInstan
     assert difference["expected"] != difference["stored"]
 
 
-def test_a_difference_while_changes_wait_for_a_refresh_is_a_warning(
+def test_a_late_reading_is_refreshed_before_it_is_called_a_difference(
     field: PgConnection, instance: dg.DagsterInstance
 ) -> None:
     add_readings(field, TODAY - DAY, TODAY)
     aggregates.refresh_stale(field)
     field.execute("UPDATE readings SET value = value + 1 WHERE quality = 2")
     found = run_check(instance, "readings_1hour", "equals_raw")
-    assert not found.passed
-    assert found.severity is WARN
+    assert found.passed
+    assert found.metadata["pending_invalidations"].value == 0
+    assert aggregates.pending(field, "readings_1hour") == 0
 
 
 def test_an_empty_database_passes(field: PgConnection, instance: dg.DagsterInstance) -> None:
