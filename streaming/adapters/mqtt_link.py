@@ -115,7 +115,10 @@ class Link:
                 present = await self._connected
                 options: Any = [(name, self._subscription()) for name in filters]
                 self._client.subscribe(options)
-                await self._subscribed
+                if not present:
+                    # A kept session has its subscriptions, and may have more waiting than our inbox takes: the answer
+                    # comes behind all that, and nobody would empty the inbox here.
+                    await self._subscribed
         except (OSError, TimeoutError, ValueError) as error:
             reason = self._lost or str(error) or type(error).__name__
             raise ConnectionLost(f"{self.address}: cannot connect: {reason}") from error

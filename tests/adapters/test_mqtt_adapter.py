@@ -106,6 +106,23 @@ async def test_what_is_not_settled_is_delivered_again(mqtt_broker: RunningServer
     assert not second.gaps, "the broker kept our session"
 
 
+@VERSIONS
+async def test_more_waiting_than_the_inbox_takes_does_not_keep_it_from_connecting(
+    mqtt_broker: RunningServer, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.setattr(mqtt_link, "_INBOX_FULL", 100)
+    topic = f"backlog/{version}"
+    connection = connection_to(mqtt_broker.port, topic, version=version)
+    status, collector = Status(), Collector()
+    async with running(connection, collector, status):
+        await collector.until(lambda: status.state == "connected")
+    with publisher(mqtt_broker.port) as source:
+        await source.numbers(topic, range(1000))
+    async with running(connection, collector, status):
+        await collector.until(lambda: len(collector.readings) == 1000)
+    assert collector.values(100) == [float(n) for n in range(1000)]
+
+
 async def test_a_delivery_settled_after_the_connection_is_gone_harms_nothing(mqtt_broker: RunningServer) -> None:
     connection = connection_to(mqtt_broker.port, "late/settle")
     status, first, second = Status(), Collector(), Collector()
