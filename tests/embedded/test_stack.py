@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import psycopg
 import pytest
+import redis
 
 from tests.waiting import eventually
 from wellos.embedded.guard import descendants
@@ -147,6 +148,18 @@ def test_other_commands_find_the_database(platform: Platform) -> None:
     assert "up to date" in done.stdout
 
 
+def test_a_part_that_hangs_is_not_up(platform: Platform) -> None:
+    [server] = descendants(platform.part("redis")["pid"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        done = platform.wellos("status")
+        assert done.returncode == 1
+        assert "down" in next(line for line in done.stdout.splitlines() if "redis" in line)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert platform.wellos("status").returncode == 0
+
+
 def test_a_part_killed_with_all_its_processes_comes_back(platform: Platform) -> None:
     for name in ("redis", "postgres"):
         for pid in descendants(platform.part(name)["pid"]):
@@ -180,3 +193,27 @@ def test_down_stops_everything(platform: Platform) -> None:
     assert "nothing runs" in platform.wellos("down").stdout
     log = (platform.folder / "logs" / "postgres.log").read_text()
     assert log.rstrip().endswith("database system is shut down")
+
+
+def test_ctrl_c_while_starting_stops_what_was_started_and_nothing_else(platform: Platform, redis_url: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wellos", "up"],
+        env={**platform.environment, "WELLOS_REDIS_URL": redis_url},
+        cwd=platform.cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    eventually(lambda: read_state(platform.folder) is not None, 60)
+    assert platform.part("redis")["state"] == "external"
+    running = platform.processes()
+    assert not [one for one in running if "redis-server" in " ".join(psutil.Process(one).cmdline())]
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "postgres stopped" in said
+    assert "Traceback" not in said
+    assert not _alive(running)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.ping()

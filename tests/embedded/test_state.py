@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import subprocess
@@ -73,7 +74,7 @@ def test_the_addresses_of_a_running_platform_fill_what_is_set_nowhere(
 ) -> None:
     chosen = {"database_url": "postgresql://u:p@127.0.0.1:1/db", "redis_url": "redis://127.0.0.1:2/0"}
     lock = DataLock(tmp_path)
-    write_state(tmp_path, {"settings": chosen})
+    write_state(tmp_path, {"pid": os.getpid(), "settings": chosen})
     monkeypatch.setenv("WELLOS_REDIS_URL", "redis://given:6379/0")
     settings = load_settings(data_dir=tmp_path)
     assert settings.database_url is not None
@@ -86,12 +87,19 @@ def test_the_addresses_of_a_running_platform_fill_what_is_set_nowhere(
 
 def test_state_is_private_and_nobodys_when_nothing_runs(tmp_path: Path) -> None:
     lock = DataLock(tmp_path)
-    write_state(tmp_path, {"settings": {"clock": "wall"}})
+    write_state(tmp_path, {"pid": os.getpid(), "settings": {"clock": "wall"}})
     assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
     assert read_addresses(tmp_path) == {"clock": "wall"}
     lock.release()
     assert read_state(tmp_path) is None
     assert read_addresses(tmp_path) == {}
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_the_present(tmp_path: Path) -> None:
+    write_state(tmp_path, {"pid": 1, "settings": {"clock": "wall"}})
+    lock = DataLock(tmp_path)
+    assert read_state(tmp_path) is None
+    lock.release()
 
 
 def test_ports_stay_the_same_from_start_to_start(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import psutil
 import structlog
 from rich.console import Console
 from rich.live import Live
@@ -179,8 +180,16 @@ def down() -> None:
 
 def _wait_gone(folder: Path, pid: int) -> None:
     deadline = time.monotonic() + _DOWN_S
-    while holder(folder) is not None:
+    while holder(folder) is not None or _runs(pid):
         if time.monotonic() > deadline:
             words = tail(folder / "logs" / "up.log")
             raise WellosError(f"process {pid} has not stopped within {_DOWN_S:g} s; its last words:\n{words}")
         time.sleep(0.1)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there; one that only waits for its parent to notice its end is not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -34,7 +34,7 @@ _SETTINGS = {
     "max_locks_per_transaction": "256",  # one transaction may touch every daily partition of a year
     "shared_buffers": "256MB",
     "synchronous_commit": "on",  # an acknowledged batch is on disk
-    "max_wal_size": "2GB",
+    "max_wal_size": "1GB",
     "min_wal_size": "256MB",
     "checkpoint_timeout": "10min",
     "wal_compression": "on",

@@ -35,14 +35,15 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return what a running supervisor last wrote; None when none runs on this folder."""
-    if holder(folder) is None:
+    """Return what the running supervisor last wrote; None when none runs on this folder or it has yet to write."""
+    pid = holder(folder)
+    if pid is None:
         return None
     try:
         state: dict[str, Any] = json.loads((folder / _STATE).read_text())
     except (FileNotFoundError, PermissionError):
         return None
-    return state
+    return state if state["pid"] == pid else None  # else it is what an earlier run left
 
 
 def read_addresses(folder: Path) -> dict[str, Any]:
