@@ -58,7 +58,7 @@ class Webserver:
         def status() -> str:
             return str(self.query(RUN, id=run_id)["runOrError"]["status"])
 
-        wait_for(lambda: status() in {"SUCCESS", "FAILURE", "CANCELED"}, 90, status)
+        wait_for(lambda: status() in {"SUCCESS", "FAILURE", "CANCELED"}, 240, status)
         return status()
 
 
@@ -104,8 +104,8 @@ def dagster_servers(folder: Path, *, database_url: str, dagster_database_url: st
         for name, (program, *arguments) in commands.items():
             stack.enter_context(_child(folder, name, [sys.executable, "-m", program, *arguments], environment))
             if name == "code-server":
-                wait_for(lambda: _listening(code_port), 60, lambda: _log(folder, "code-server"))
-        wait_for(lambda: _ready(server), 90, lambda: "\n".join(_log(folder, name) for name in commands))
+                wait_for(lambda: _listening(code_port), 120, lambda: _log(folder, "code-server"))
+        wait_for(lambda: _ready(server), 120, lambda: "\n".join(_log(folder, name) for name in commands))
         yield server
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from tests.dagster.servers import Webserver
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed"),
+    pytest.mark.timeout(300),  # three processes start, and a run waits for others: a busy machine takes its time
+]
 
 
 def test_the_ui_shows_the_lineage_a_check_and_a_plot(webserver: Webserver, tmp_path: Path) -> None:
