@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "hide_secrets"]
 
-_PASSWORD_IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s/@]+@")
+# To the last @ of the word: a password that was not percent-encoded may hold any character.
+_PASSWORD_IN_URL = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s'\"]+@")
 _PASSWORD_IN_PAIR = re.compile(r"(?i)\b(password|passwd|secret|token)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,;}&]+)")
 _SECRET_KEY = re.compile(r"(?i)password|passwd|secret|token|api_key|credential")
 _HIDDEN = "***"
