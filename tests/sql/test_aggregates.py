@@ -157,6 +157,22 @@ def test_a_late_copy_reaches_every_level(db: PgConnection) -> None:
     assert db.execute("SELECT sum(n) FROM readings_1day WHERE tag_id = 2").fetchone() == (len(_every(7, 40)),)
 
 
+def test_late_readings_in_compressed_chunks_reach_every_level(db: PgConnection, database_engine: Engine) -> None:
+    if database_engine == "plain":
+        pytest.skip("plain PostgreSQL has no columnstore; set_storage_policies says so")
+    add_readings(db, _every(60, 50))
+    db.execute(REFRESH)
+    db.execute("SELECT compress_chunk(c) FROM show_chunks('readings') c")
+    noon = START + timedelta(hours=12)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        add_readings(db, [(noon, 1, 7.0, 2)])
+    add_readings(db, [(noon + timedelta(seconds=1), 1, 7.0, 2), (START - timedelta(days=9), 1, 7.0, 2)])
+    db.execute("UPDATE readings SET quality = 0 WHERE time = %s", (noon,))
+    db.execute("DELETE FROM readings WHERE time < %s", (START + timedelta(hours=1),))
+    db.execute(REFRESH)
+    assert len(_totals(db)) == 1
+
+
 def test_aggregates_outlive_the_days_of_readings_that_are_dropped(db: PgConnection, database_engine: Engine) -> None:
     db.execute("SELECT ensure_readings_partitions(%s)", ([date(2026, 11, day) for day in (1, 2, 3)],))
     add_readings(db, _every(60, 50))
@@ -235,7 +251,9 @@ def test_days_with_and_without_partitions_are_aggregated(db: PgConnection) -> No
 def test_a_reading_ahead_of_the_clock_does_not_push_the_watermark_past_it(db: PgConnection) -> None:
     now = datetime.now(UTC)
     rows = [(now - timedelta(minutes=20), 1, 1.0, 2), (now - timedelta(minutes=10), 1, 1.0, 2)]
-    add_readings(db, [*rows, (now + timedelta(days=400), 1, 5.0, 2)])
+    minute = now.replace(second=0, microsecond=0)
+    ahead = [minute + timedelta(minutes=offset, days=days) for offset in range(-1, 3) for days in (1, 2, 400)]
+    add_readings(db, [*rows, *((moment, 1, 5.0, 2) for moment in ahead)])
     db.execute(REFRESH)
     found = db.execute("SELECT max(watermark) <= now() FROM aggregate_status").fetchone()
     assert found == (True,)

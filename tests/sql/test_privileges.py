@@ -15,7 +15,7 @@ from tests.seed import add_readings, add_tags, at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wellos.storage.warm import PgConnection
+    from wellos.storage.warm import Engine, PgConnection
 
 NOON = at("2026-11-01 12:00")
 
@@ -66,6 +66,18 @@ def test_a_reader_of_the_views_needs_no_table(db: PgConnection, role: sql.Identi
     for table in ("readings", "readings_1min", "tags", "scada_connections"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.execute(f"SELECT * FROM {table}")
+
+
+def test_a_role_may_be_let_refresh(db: PgConnection, role: sql.Identifier, database_engine: Engine) -> None:
+    if database_engine == "timescale":
+        pytest.skip("TimescaleDB lets only the owner of a continuous aggregate refresh it")
+    add_readings(db, [(NOON, 1, 1.0, 2), (NOON + timedelta(days=3), 1, 1.0, 2)])
+    for function in ("aggregate_raise_threshold", "aggregate_materialise", "ensure_readings_partitions"):
+        _grant(db, f"EXECUTE ON FUNCTION {function}", role)
+    _become(db, role)
+    db.execute("CALL refresh_aggregates()")
+    db.execute("RESET ROLE")
+    assert db.execute("SELECT count(watermark) FROM aggregate_status").fetchone() == (4,)
 
 
 @pytest.mark.parametrize(
