@@ -82,17 +82,17 @@ def test_a_writer_that_began_before_a_refresh_and_writes_after_it_is_not_missed(
 
 
 def test_many_writers_and_refreshes(db: PgConnection, database_settings: Settings) -> None:
-    writers, batches, rows = 4, 25, 40
+    writers, batches, rows = 4, 60, 40
+    done = threading.Event()
 
     def write(tag: int) -> None:
         with connect(database_settings, autocommit=True) as connection:
             for batch in range(batches):
+                done.wait(0.02)  # all at about the same time, as refreshes come and go
                 late = timedelta(hours=batch % 3)
                 moments = (START + timedelta(minutes=batch * rows + i, seconds=tag) - late for i in range(rows))
                 values = [(moment, tag * 1000 + batch, 1.0, 2) for moment in moments]
                 add_readings(connection, values)
-
-    done = threading.Event()
 
     def refresh() -> int:
         rounds = 0
