@@ -1,4 +1,4 @@
-"""Tells Dagster, once per closed hour, which days of readings and field entries were added to; never stops ingest.
+"""Tells Dagster, once per closed hour, which days were added to and what the checks say of now; never stops ingest.
 
 The first report of an installation tells the days of history that hold something. One instance reports: the one that
 holds an advisory lock for as long as it runs. How far it got is kept beside the spool.
@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from wellos.clock import from_micros
+from wellos.clock import from_micros, pace
 from wellos.storage import warm
 from wellos.storage.sql import query
+from wellos.verdicts import ingest_lag, newest_entry, newest_reading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wellos.clock import Clock
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
+    from wellos.verdicts import Verdict
 
 __all__ = ["Reporter"]
 
@@ -55,6 +59,15 @@ class Reporter:
                     body = {"partition": day.isoformat(), "metadata": metadata}
                     client.post(f"/report_asset_materialization/{asset}", json=body).raise_for_status()
                     sent += 1
+            for asset, check, verdict in self._verdicts():
+                answer: dict[str, Any] = {
+                    "check_name": check,
+                    "passed": verdict.passed,
+                    "severity": verdict.severity,
+                    "metadata": _plain(verdict.figures) | ({"why": verdict.description} if verdict.description else {}),
+                }
+                client.post(f"/report_asset_check/{asset}", json=answer).raise_for_status()
+                sent += 1
         self._state_file.write_text(json.dumps({"until": closed.isoformat()}), encoding="utf-8")
         return sent
 
@@ -81,6 +94,17 @@ class Reporter:
             return None
         return datetime.fromisoformat(json.loads(self._state_file.read_text(encoding="utf-8"))["until"])
 
+    def _verdicts(self) -> list[tuple[str, str, Verdict]]:
+        """Return the checks of the same names that Dagster also runs by itself."""
+        if self._connection is None:
+            return []
+        now, factor = self._clock.now(), pace(self._clock)
+        return [
+            ("readings", "newest_reading", newest_reading(self._connection, now, factor)),
+            ("readings", "ingest_lag", ingest_lag(self._connection, now, factor)),
+            ("field_entries", "newest_entry", newest_entry(self._connection, now)),
+        ]
+
     def _days(self, name: str, since: datetime | None, until: datetime) -> list[tuple[date, dict[str, Any]]]:
         """Return each partition with something new in the window, and what to say of it."""
         if self._connection is None:
@@ -95,10 +119,11 @@ class Reporter:
             names = [column.name for column in cursor.description or ()][1:]
             for day, *values in cursor:
                 if day >= first.date():
-                    metadata = {
-                        key: value.isoformat() if isinstance(value, datetime) else value
-                        for key, value in zip(names, values, strict=True)
-                    }
+                    metadata = _plain(dict(zip(names, values, strict=True)))
                     rows.append((day, metadata | {"from": start.isoformat(), "to": end.isoformat()}))
             start = end
         return rows
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

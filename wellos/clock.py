@@ -17,10 +17,11 @@ from typing import Protocol
 
 from wellos.errors import ConfigurationError, Problem
 
-__all__ = ["Clock", "ScaledClock", "WallClock", "from_micros", "parse_clock", "to_micros"]
+__all__ = ["Clock", "ScaledClock", "WallClock", "from_micros", "pace", "parse_clock", "to_micros"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_CAUGHT_UP_US = 1_000_000
 
 
 def to_micros(moment: datetime) -> int:
@@ -113,3 +114,9 @@ def parse_clock(text: str) -> Clock:
         remedy = "Use 'wall' or START@ANCHOR*SPEED, e.g. 2026-11-01T00:00:00Z@2026-11-21T08:00:00Z*60"
         raise ConfigurationError([Problem(str(error), remedy, field="WELLOS_CLOCK", value=text)]) from error
     return ScaledClock(to_micros(moments[0]), to_micros(moments[1]), factor)
+
+
+def pace(clock: Clock) -> float:
+    """Platform seconds in one of the machine's, at least 1: what parts that live by the machine's clock allow for."""
+    behind_us = WallClock().micros() - clock.micros()
+    return max(1.0, clock.speed) if isinstance(clock, ScaledClock) and behind_us > _CAUGHT_UP_US else 1.0

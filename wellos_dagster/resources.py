@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from psycopg import IsolationLevel
 
-from wellos.clock import ScaledClock, WallClock
+from wellos.clock import pace
 from wellos.settings import load_settings
 from wellos.storage import warm
 
@@ -43,9 +43,7 @@ class PlatformClock(dg.ConfigurableResource[None]):
 
     def pace(self) -> float:
         """Platform seconds in one of the machine's, at least 1: what schedules, which run by the machine, allow for."""
-        clock = load_settings().make_clock()
-        behind = WallClock().now() - clock.now()
-        return max(1.0, clock.speed) if isinstance(clock, ScaledClock) and behind.total_seconds() > 1 else 1.0
+        return pace(load_settings().make_clock())
 
     def monotonic(self) -> float:
         """Seconds that never step back, for durations."""

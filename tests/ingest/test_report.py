@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import PgConnection
 
+CHECKS = 3
 NOW = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
 
 
@@ -56,7 +57,7 @@ class Webserver:
 
     def take(self) -> list[tuple[str, str, int]]:
         told, self.told = self.told, []
-        counts = ((body["metadata"], path, body["partition"]) for path, body in told)
+        counts = ((body["metadata"], path, body["partition"]) for path, body in told if "partition" in body)
         return [(path.rpartition("/")[2], day, meta.get("readings", meta.get("entries"))) for meta, path, day in counts]
 
 
@@ -112,7 +113,7 @@ def test_history_then_each_hour_once(report_settings: Settings, webserver: Webse
         (uuid4(), tenant[0], well[0]),
     )
     reporter = Reporter(report_settings, clock)
-    assert reporter.run_once(stored_until_us=clock.micros()) == 3
+    assert reporter.run_once(stored_until_us=clock.micros()) == 3 + CHECKS
     assert webserver.take() == [
         ("readings", "2026-11-18", 48),
         ("readings", "2026-11-19", 72),
@@ -122,7 +123,7 @@ def test_history_then_each_hour_once(report_settings: Settings, webserver: Webse
     assert reporter.run_once(stored_until_us=clock.micros()) == 0
     clock.at += timedelta(hours=1)
     assert reporter.run_once(stored_until_us=to_micros(NOW)) == 0, "some of that hour is still in the spool"
-    assert reporter.run_once(stored_until_us=clock.micros()) == 1
+    assert reporter.run_once(stored_until_us=clock.micros()) == 1 + CHECKS
     assert webserver.take() == [("readings", "2026-11-20", 4)]
     reporter.close()
     again = Reporter(report_settings, clock)
@@ -133,11 +134,11 @@ def test_history_then_each_hour_once(report_settings: Settings, webserver: Webse
 def test_one_instance_reports(report_settings: Settings, webserver: Webserver, db: PgConnection) -> None:
     store(db, datetime(2026, 11, 19, tzinfo=UTC), 1)
     first, second = Reporter(report_settings, Moment()), Reporter(report_settings, Moment())
-    assert first.run_once(stored_until_us=to_micros(NOW)) == 1
+    assert first.run_once(stored_until_us=to_micros(NOW)) == 1 + CHECKS
     (report_settings.data_dir / "reported.json").unlink()
     assert second.run_once(stored_until_us=to_micros(NOW)) == 0
     first.close()
-    assert second.run_once(stored_until_us=to_micros(NOW)) == 1
+    assert second.run_once(stored_until_us=to_micros(NOW)) == 1 + CHECKS
     second.close()
     assert len(webserver.take()) == 2
 
@@ -151,5 +152,23 @@ def test_what_dagster_did_not_take_is_told_again(
     with pytest.raises(httpx.HTTPStatusError):
         reporter.run_once(stored_until_us=to_micros(NOW))
     webserver.status = 200
-    assert reporter.run_once(stored_until_us=to_micros(NOW)) == 1
+    assert reporter.run_once(stored_until_us=to_micros(NOW)) == 1 + CHECKS
     reporter.close()
+
+
+def test_the_checks_are_told_with_what_was_found(
+    report_settings: Settings, webserver: Webserver, db: PgConnection
+) -> None:
+    store(db, datetime(2026, 11, 19, tzinfo=UTC), 1)
+    reporter = Reporter(report_settings, Moment())
+    reporter.run_once(stored_until_us=to_micros(NOW))
+    reporter.close()
+    told = {(path.split("/")[-1], body["check_name"]): body for path, body in webserver.told if "check_name" in body}
+    assert set(told) == {("readings", "newest_reading"), ("readings", "ingest_lag"), ("field_entries", "newest_entry")}
+    lag = told["readings", "ingest_lag"]
+    assert (lag["passed"], lag["severity"], lag["metadata"]) == (
+        False,
+        "ERROR",
+        {"why": "no ingest instance is running"},
+    )
+    assert told["field_entries", "newest_entry"]["passed"]

@@ -1,23 +1,18 @@
 """Checks of what comes in: is it recent, is it stored, does anybody still write it."""
 
-from datetime import timedelta
+from datetime import datetime
 
 import dagster as dg
 
+from wellos import verdicts
 from wellos.audit import audit
-from wellos.ingest_status import instances, newest_entries, newest_readings
 from wellos.settings import load_settings
+from wellos.verdicts import ENTRY_HOURS, HEARTBEAT_S, LAG_ERROR_S, LAG_WARN_S, QUIET_ERROR_S, QUIET_WARN_S
 from wellos_dagster.resources import PlatformClock, Warm
 from wellos_dagster.specs import seconds
 from wellos_dagster.tables import records
 
 __all__ = ["INGEST_CHECKS"]
-
-QUIET_WARN_S, QUIET_ERROR_S = 300, 900
-HEARTBEAT_S = 60
-LAG_WARN_S, LAG_ERROR_S = 60, 600
-ENTRY_HOURS = 36
-"""Pumpers write at about 06:00 and 18:00: three rounds missed."""
 
 
 @dg.asset_check(
@@ -31,25 +26,7 @@ ENTRY_HOURS = 36
 def newest_reading(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     """Compare the newest source time with the clock: that something was materialised says nothing about the data."""
     with warm.connect() as conn:
-        tags = newest_readings(conn)
-    now = clock.now()
-    if not tags:
-        return dg.AssetCheckResult(passed=True, description="the registry has no live tags")
-    silent = [tag for tag in tags if tag.silent(now)]
-    metadata: dict[str, dg.MetadataValue] = {
-        "tags": dg.MetadataValue.int(len(tags)),
-        "silent_tags": dg.MetadataValue.int(len(silent)),
-        "silent": records(silent, most=50),
-    }
-    newest = tags[0].time
-    if newest is None:
-        return dg.AssetCheckResult(passed=False, description="no live tag has a reading", metadata=metadata)
-    age, pace = max(0.0, (now - newest).total_seconds()), clock.pace()
-    return dg.AssetCheckResult(
-        passed=age <= QUIET_WARN_S * pace,
-        severity=dg.AssetCheckSeverity.ERROR if age > QUIET_ERROR_S * pace else dg.AssetCheckSeverity.WARN,
-        metadata={**metadata, "lag_s": seconds(age), "newest_reading": dg.MetadataValue.timestamp(newest)},
-    )
+        return _result(verdicts.newest_reading(conn, clock.now(), clock.pace()))
 
 
 @dg.asset_check(
@@ -63,25 +40,7 @@ def newest_reading(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
 def ingest_lag(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     """Look at heartbeats and at what waits in the spools."""
     with warm.connect() as conn:
-        running = instances(conn)
-    now = clock.now()
-    if not running:
-        return dg.AssetCheckResult(passed=False, description="no ingest instance is running")
-    pace = clock.pace()
-    dead = [one for one in running if now - one.heartbeat_at > timedelta(seconds=HEARTBEAT_S * pace)]
-    lag = max(one.lag_s(now) for one in running)
-    return dg.AssetCheckResult(
-        passed=not dead and lag <= LAG_WARN_S * pace,
-        severity=dg.AssetCheckSeverity.ERROR if dead or lag > LAG_ERROR_S * pace else dg.AssetCheckSeverity.WARN,
-        description=f"{len(dead)} of {len(running)} instances no longer report" if dead else None,
-        metadata={
-            "lag_s": seconds(lag),
-            "instances": len(running),
-            "spool_rows": sum(one.spool_rows for one in running),
-            "spool_bytes": sum(one.spool_bytes for one in running),
-            "instance_table": records(running),
-        },
-    )
+        return _result(verdicts.ingest_lag(conn, clock.now(), clock.pace()))
 
 
 @dg.asset_check(
@@ -117,20 +76,20 @@ def accounting(warm: Warm) -> dg.AssetCheckResult:
 def newest_entry(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     """Say which wells the pumpers no longer write about."""
     with warm.connect() as conn:
-        wells = newest_entries(conn)
-    now = clock.now()
-    quiet = [well for well in wells if now - well.received_at > timedelta(hours=ENTRY_HOURS)]
+        return _result(verdicts.newest_entry(conn, clock.now()))
+
+
+def _result(verdict: verdicts.Verdict) -> dg.AssetCheckResult:
+    metadata: dict[str, dg.MetadataValue] = {}
+    for name, value in verdict.figures.items():
+        if isinstance(value, datetime):
+            metadata[name] = dg.MetadataValue.timestamp(value)
+        else:
+            metadata[name] = seconds(value) if name.endswith("_s") else dg.MetadataValue.int(int(value))
+    metadata |= {name: records(rows) for name, rows in verdict.tables.items()}
+    severity = dg.AssetCheckSeverity[verdict.severity]
     return dg.AssetCheckResult(
-        passed=not quiet,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=None if wells else "there are no field entries yet",
-        metadata={
-            "wells": len(wells),
-            "quiet_wells": len(quiet),
-            "entries": sum(well.entries for well in wells),
-            "revisions": sum(well.revisions for well in wells),
-            "quiet": records(quiet, most=50),
-        },
+        passed=verdict.passed, severity=severity, description=verdict.description, metadata=metadata
     )
 
 
