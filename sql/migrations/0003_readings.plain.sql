@@ -12,7 +12,7 @@ CREATE TABLE readings (
     CONSTRAINT readings_value CHECK (quality = 0 OR value BETWEEN '-1e100' AND '1e100')
 ) PARTITION BY RANGE (time);
 CREATE UNIQUE INDEX readings_tag_id_time_idx ON readings (tag_id, time DESC);
-CREATE INDEX readings_time_idx ON readings USING brin (time) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX readings_time_idx ON readings USING brin (time) WITH (pages_per_range = 32);
 
 CREATE TABLE readings_default PARTITION OF readings DEFAULT;
 

@@ -18,7 +18,7 @@ CREATE TABLE readings (
     tsdb.orderby = 'time desc'
 );
 CREATE UNIQUE INDEX readings_tag_id_time_idx ON readings (tag_id, time DESC);
-CREATE INDEX readings_time_idx ON readings USING brin (time) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX readings_time_idx ON readings USING brin (time) WITH (pages_per_range = 32);
 
 CREATE FUNCTION ensure_readings_partitions(days date[] DEFAULT NULL) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$ SELECT 0 $$;

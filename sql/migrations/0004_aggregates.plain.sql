@@ -81,7 +81,7 @@ BEGIN
             'sum_sq double precision, min double precision, max double precision, first double precision, '
             'last double precision)', l.relation || '_materialised');
         EXECUTE format('CREATE UNIQUE INDEX ON %I (tag_id, bucket DESC)', l.relation || '_materialised');
-        EXECUTE format('CREATE INDEX ON %I USING brin (bucket) WITH (pages_per_range = 16, autosummarize = on)',
+        EXECUTE format('CREATE INDEX ON %I USING brin (bucket) WITH (pages_per_range = 16)',
             l.relation || '_materialised');
         mark := format('(SELECT watermark FROM aggregate_levels WHERE relation = %L)', l.relation);
         col := CASE l.level WHEN 1 THEN 'time' ELSE 'bucket' END;
