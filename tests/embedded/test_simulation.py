@@ -77,10 +77,10 @@ def test_a_database_with_readings_is_left_alone_unless_asked(tmp_path: Path, db:
 
 
 def test_a_replay_has_its_own_pace_and_no_history(tmp_path: Path, db: PgConnection) -> None:
-    simulation = Simulation(tmp_path, FieldOptions(replay=tmp_path, replay_speed=10))
+    simulation = Simulation(tmp_path, FieldOptions(replay=tmp_path, replay_speed=10, zone="America/Bahia"))
     simulation.decide_history(db)
     words = command(simulation, tmp_path)
-    assert f"--replay {tmp_path} --speed 10" in words
+    assert f"--replay {tmp_path} --zone America/Bahia --speed 10" in words
     assert not {"--history", "--wells", "--seed", "--truth"} & set(words.split())
 
 

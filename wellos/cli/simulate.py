@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from wellos import logs
 from wellos.cli.duration import Duration
-from wellos.errors import ConfigurationError, Problem
+from wellos.cli.field_options import refuse_idle, zone_option
 from wellos.settings import load_settings
 from wellos.simulator.endpoints import Options
 from wellos.simulator.run import simulate as run
@@ -35,7 +34,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option("--history", type=Duration(), metavar="30d", help="Store this much of the past in the warm tier first.")
 @click.option("--replay", type=_FOLDER, help="Serve recordings of the Petrobras 3W layout instead.")
-@click.option("--zone", default="America/Sao_Paulo", show_default=True, help="Zone of a recording's local times.")
+@zone_option
 @click.option("--instances", default="*", show_default=True, metavar="GLOB", help="Recordings to replay, by name.")
 @click.option("--limit-rows", type=click.IntRange(min=1), help="Replay at most so many rows of each well.")
 @click.option("--fleet-out", type=_PATH, help="Write the fleet file that reads all this.")
@@ -49,17 +48,10 @@ def simulate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401
     at the pace of the platform's clock. The broker is that of WELLOS_MQTT_URL; ports are WELLOS_OPCUA_PORT and
     WELLOS_MODBUS_PORT. SIGINT or SIGTERM stops it.
     """
-    _refuse_idle(context, replaying=options["replay"] is not None)
+    if options["replay"] is not None:
+        refuse_idle(context, _LIVE_ONLY, "has no meaning for a replay")
+    else:
+        refuse_idle(context, _REPLAY_ONLY, "has no meaning without --replay")
     settings = load_settings()
     logs.configure(settings)
     asyncio.run(run(Options(**options), settings))
-
-
-def _refuse_idle(context: click.Context, *, replaying: bool) -> None:
-    """Refuse options that would do nothing."""
-    idle = _LIVE_ONLY if replaying else _REPLAY_ONLY
-    given = [name for name in idle if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    why = "has no meaning for a replay" if replaying else "has no meaning without --replay"
-    problems = [Problem(why, "Leave it out.", field=f"--{name.replace('_', '-')}") for name in sorted(given)]
-    if problems:
-        raise ConfigurationError(problems)

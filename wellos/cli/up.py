@@ -18,10 +18,11 @@ from rich.live import Live
 
 from wellos import logs
 from wellos.cli.duration import Duration
+from wellos.cli.field_options import refuse_idle, zone_option
 from wellos.embedded.child import tail
 from wellos.embedded.server import private_folder
 from wellos.embedded.stack import Options, Platform
-from wellos.embedded.state import DataLock, holder, read_state
+from wellos.embedded.state import DataLock, holder, in_use, read_state
 from wellos.embedded.supervisor import StopRequested
 from wellos.embedded.view import render, to_text
 from wellos.errors import ConfigurationError, Problem, WellosError
@@ -37,6 +38,7 @@ __all__ = ["down", "up"]
 _DOWN_S = 90.0
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _SUMMARY_S = 60.0
+_LIVE_ONLY, _REPLAY_ONLY = {"wells", "seed", "history"}, {"zone"}
 
 
 class TerminalReport:
@@ -99,13 +101,15 @@ class LineReport:
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same field and same readings.")
 @click.option("--speed", type=click.FloatRange(min=1), help="Run platform time this many times as fast, from the past.")
 @click.option("--replay", type=_FOLDER, help="Serve recordings of the Petrobras 3W layout, at --speed, instead.")
+@zone_option
 @click.option(
     "--history",
     type=Duration(),
     metavar="30d",
     help="Store this much of the field's past first; unset: 30d on the first start over an empty database.",
 )
-def up(*, detach: bool, **options: Any) -> None:  # noqa: ANN401 - click's values, typed by Options
+@click.pass_context
+def up(context: click.Context, /, *, detach: bool, **options: Any) -> None:  # noqa: ANN401 - click's values, typed by Options
     """Run the whole platform: database, Redis, broker, simulated field, ingest and Dagster.
 
     A part whose address is set (WELLOS_DATABASE_URL, WELLOS_REDIS_URL, ...) is used, and not started. Everything else
@@ -115,6 +119,16 @@ def up(*, detach: bool, **options: Any) -> None:  # noqa: ANN401 - click's value
         remedy = "Use Linux, a container or a virtual machine of it, or compose.yaml."
         raise ConfigurationError([Problem("the embedded stack runs on Linux only", remedy)])
     settings = load_settings()
+    if settings.fleet_file is not None:
+        idle, why = (
+            _LIVE_ONLY | _REPLAY_ONLY | {"replay"},
+            "has no meaning with WELLOS_FLEET_FILE: nothing is simulated",
+        )
+    elif options["replay"] is not None:
+        idle, why = _LIVE_ONLY, "has no meaning for a replay"
+    else:
+        idle, why = _REPLAY_ONLY, "has no meaning without --replay"
+    refuse_idle(context, idle, why)
     if detach:
         _detach(settings)
     else:
@@ -140,6 +154,9 @@ def _run(settings: Settings, options: Options) -> None:
 
 def _detach(settings: Settings) -> None:
     """Start ourselves in a session of our own and pass on what it logs until it is ready or has ended."""
+    pid = holder(settings.data_dir)
+    if pid is not None:  # said here, as the log below is that platform's
+        raise in_use(settings.data_dir, pid)
     log = private_folder(settings.data_dir) / "logs" / "up.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]

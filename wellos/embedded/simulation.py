@@ -32,6 +32,7 @@ class FieldOptions:
     seed: int = 1
     replay: Path | None = None
     replay_speed: float | None = None
+    zone: str = "America/Sao_Paulo"
     history: timedelta | None = None
     """None: thirty days, on the first start over an empty database."""
 
@@ -69,7 +70,7 @@ class Simulation:
         options = self._options
         command = ["-m", "wellos", "simulate", "--fleet-out", str(self.fleet_file), "--ready-file", str(self._ready)]
         if options.replay is not None:
-            command += ["--replay", str(options.replay.resolve())]
+            command += ["--replay", str(options.replay.resolve()), "--zone", options.zone]
             if options.replay_speed is not None:
                 command += ["--speed", f"{options.replay_speed:g}"]
         else:

@@ -65,13 +65,14 @@ class Options:
     wells: int = 12
     seed: int = 1
     replay: Path | None = None
+    zone: str = "America/Sao_Paulo"
     history: timedelta | None = None
 
     @property
     def field(self) -> FieldOptions:
         """What the simulator is told. A replay has a pace of its own; a live field lives by the platform's clock."""
         speed = self.speed if self.replay is not None else None
-        return FieldOptions(self.wells, self.seed, self.replay, speed, self.history)
+        return FieldOptions(self.wells, self.seed, self.replay, speed, self.zone, self.history)
 
 
 class Platform:

@@ -15,7 +15,7 @@ from typing import Any
 
 from wellos.errors import ConfigurationError, Problem
 
-__all__ = ["DataLock", "holder", "read_addresses", "read_state", "write_private", "write_state"]
+__all__ = ["DataLock", "holder", "in_use", "read_addresses", "read_state", "write_private", "write_state"]
 
 _LOCK = "lock"
 _STATE = "state.json"
@@ -102,7 +102,7 @@ class DataLock:
                 pid = _living(os.pread(self._file, 32, 0).decode())
                 if pid is not None or time.monotonic() > deadline:
                     os.close(self._file)
-                    raise ConfigurationError([_refusal(folder, pid)]) from None
+                    raise in_use(folder, pid) from None
                 time.sleep(0.1)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
@@ -116,9 +116,11 @@ class DataLock:
         os.close(self._file)
 
 
-def _refusal(folder: Path, pid: int | None) -> Problem:
+def in_use(folder: Path, pid: int | None) -> ConfigurationError:
+    """Return the refusal of a second platform on one folder; it names the process that holds it, if one lives."""
     who = f"process {pid}" if pid is not None else "what a killed platform has left running"
-    return Problem(
+    problem = Problem(
         f"the data folder {folder} is in use by {who}",
         "Stop that platform with `wellos down`, or give this one a folder of its own with WELLOS_DATA_DIR.",
     )
+    return ConfigurationError([problem])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
 
-from wellos.errors import ConfigurationError, Problem
 from wellos.simulator.endpoints import addresses_of, described, write_fleet
 from wellos.simulator.modbus_server import ModbusServer
 from wellos.simulator.mqtt_client import DROPPED, STORED, MqttPublisher
@@ -134,7 +132,6 @@ class _Stage:
 
 async def replay(options: Options, settings: Settings, broker: SecretStr, clock: Clock, ready: ReadyFile) -> None:
     """Serve and play the recordings of a folder; then keep serving what was shown last."""
-    _check_zone(options.zone)
     if options.replay is None:
         raise ValueError("a replay needs a folder")
     recordings = await asyncio.to_thread(find_recordings, options.replay, options.instances)
@@ -173,13 +170,3 @@ async def _figures(stage: _Stage, ready: ReadyFile) -> None:
     while True:
         await asyncio.sleep(_FIGURES_EVERY_S)
         ready.update(counts=stage.counts())
-
-
-def _check_zone(zone: str) -> None:
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        problem = Problem(
-            "no such time zone", "Use an IANA name such as America/Sao_Paulo.", field="--zone", value=zone
-        )
-        raise ConfigurationError([problem]) from error
