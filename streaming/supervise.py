@@ -24,7 +24,7 @@ __all__ = ["Supervisor"]
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _STABLE_S = 30.0
-"""An adapter that ran this long starts again without delay."""
+"""An adapter that ran this long starts again after the shortest pause."""
 
 log = structlog.get_logger(__name__)
 

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from wellos.clock import to_micros
+from wellos.clock import pace, to_micros
 from wellos.errors import UnreachableError
 from wellos.ingest_status import connection_states, instances
 from wellos.storage import warm
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from wellos.ingest_status import ConnectionState, Instance
     from wellos.settings import Settings
 
 __all__ = ["NOTHING", "gather"]
@@ -23,23 +25,18 @@ _HEARTBEAT_S = 60.0
 
 
 def gather(settings: Settings) -> dict[str, Any]:
-    """Read the figures from the database; `error` says why there are none."""
-    now = settings.make_clock().now()
+    """Read the figures from the database; `error` says why there are none.
+
+    Where no ingest lives, `ingest` is None and what it last said of its connections is not repeated.
+    """
+    clock = settings.make_clock()
+    now, oldest_s = clock.now(), _HEARTBEAT_S * pace(clock)
     try:
         with warm.connect(settings, autocommit=True) as connection:
             found = connection_states(connection)
-            running = [one for one in instances(connection) if (now - one.heartbeat_at).total_seconds() < _HEARTBEAT_S]
+            running = [one for one in instances(connection) if (now - one.heartbeat_at).total_seconds() < oldest_s]
     except (UnreachableError, psycopg.Error) as error:
         return {**NOTHING, "error": str(error).splitlines()[0]}
-    left = [one.spool_seconds_left for one in running if one.spool_seconds_left is not None]
-    ingest = {
-        "instances": len(running),
-        "readings_per_s": sum(one.readings_per_s or 0.0 for one in found if one.state == "connected"),
-        "lag_s": max((one.lag_s(now) for one in running), default=0.0),
-        "spool_rows": sum(one.spool_rows for one in running),
-        "spool_bytes": sum(one.spool_bytes for one in running),
-        "spool_seconds_left": min(left, default=None),
-    }
     connections = [
         {
             "tenant": one.tenant,
@@ -47,17 +44,32 @@ def gather(settings: Settings) -> dict[str, Any]:
             "protocol": one.protocol,
             "enabled": one.enabled,
             "tags": one.tags,
-            "state": one.state,
+            "state": one.state if running else "unknown",
             "since_us": _micros(one.since),
             "last_reading_us": _micros(one.last_reading_at),
-            "readings_per_s": one.readings_per_s,
+            "readings_per_s": one.readings_per_s if running else None,
             "readings_total": one.readings_total,
             "error": one.error or "",
             "loss_window": one.loss_window or "",
         }
         for one in found
     ]
-    return {"connections": connections, "ingest": ingest, "error": ""}
+    return {"connections": connections, "ingest": _of_all(running, found, now), "error": ""}
+
+
+def _of_all(running: list[Instance], connections: Sequence[ConnectionState], now: datetime) -> dict[str, Any] | None:
+    """Return what the instances of ingest come to together."""
+    if not running:
+        return None
+    left = [one.spool_seconds_left for one in running if one.spool_seconds_left is not None]
+    return {
+        "instances": len(running),
+        "readings_per_s": sum(one.readings_per_s or 0.0 for one in connections if one.state == "connected"),
+        "lag_s": max(one.lag_s(now) for one in running),
+        "spool_rows": sum(one.spool_rows for one in running),
+        "spool_bytes": sum(one.spool_bytes for one in running),
+        "spool_seconds_left": min(left, default=None),
+    }
 
 
 def _micros(moment: datetime | None) -> int | None:
