@@ -46,5 +46,9 @@ def dagster_health(url: str) -> DagsterHealth:
 def _ask(url: str, query: str) -> dict[str, Any]:
     answer = httpx.post(f"{url}/graphql", json={"query": query}, timeout=20)
     answer.raise_for_status()
-    data: dict[str, Any] = answer.json()["data"]
+    said = answer.json()
+    if not said.get("data"):
+        reasons = "; ".join(str(error.get("message")) for error in said.get("errors", ()))
+        raise httpx.HTTPError(reasons or "an answer without data")
+    data: dict[str, Any] = said["data"]
     return data

@@ -134,7 +134,7 @@ def _dagster_variables(environment: Environment) -> dict[str, str]:
         "DAGSTER_PG_PORT": str(parts.get("port") or "5432"),
         "DAGSTER_PG_USER": str(parts.get("user") or "postgres"),
         "DAGSTER_PG_PASSWORD": str(parts.get("password") or ""),
-        "DAGSTER_PG_DB": str(parts["dbname"]),
+        "DAGSTER_PG_DB": str(parts.get("dbname") or parts.get("user") or "postgres"),
         "PGSSLMODE": str(parts.get("sslmode") or os.environ.get("PGSSLMODE", "prefer")),
         # The default handles five runs a tick: a backfill of hundreds would delay alerts by many minutes.
         "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "25",

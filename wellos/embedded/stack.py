@@ -10,13 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from wellos.clock import WallClock, parse_clock
 from wellos.embedded import broker, postgres, processes, redis
+from wellos.embedded.dagster_database import make_beside
 from wellos.embedded.figures import NOTHING, gather
 from wellos.embedded.graphql import dagster_health
 from wellos.embedded.partitions import first_partition
@@ -207,20 +205,11 @@ class Platform:
         if given is not None:
             self._chosen["dagster_database_url"] = given.get_secret_value()
             return
-        url = str(self._chosen["database_url"])
-        parts = conninfo_to_dict(url)
-        name = f"{parts['dbname']}_dagster"
-        head, _, query = url.partition("?")
-        self._chosen["dagster_database_url"] = f"{head.rpartition('/')[0]}/{name}{'?' if query else ''}{query}"
         with warm.connect(self._settings(), autocommit=True) as connection:
-            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
-                return
-            try:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            except psycopg.errors.InsufficientPrivilege as error:
-                reason = f"there is no database {name} and this user may not create it"
-                raise UnreachableError("WELLOS_DAGSTER_DATABASE_URL", hide_secrets(url), reason) from error
-        self._report.event(f"created the database {name}")
+            url, made = make_beside(connection, str(self._chosen["database_url"]))
+        self._chosen["dagster_database_url"] = url
+        if made:
+            self._report.event(f"created the database {url.rpartition('/')[2].partition('?')[0]}")
 
     def _bring_in_the_field(self) -> None:
         """Start the simulator, unless a fleet file of the user's own names real devices, and fill the registry."""
