@@ -93,13 +93,6 @@ class ScaledClock:
         return f"{start:%Y-%m-%dT%H:%M:%S.%fZ}@{anchor:%Y-%m-%dT%H:%M:%S.%fZ}*{self.speed:g}"
 
 
-def pace(clock: Clock) -> float:
-    """Platform seconds in one of the machine's, at least 1: what is done at the machine's pace is that much apart."""
-    if not isinstance(clock, ScaledClock) or clock.micros() > WallClock().micros() - 1_000_000:  # it has caught up
-        return 1.0
-    return max(1.0, clock.speed)
-
-
 def parse_clock(text: str) -> Clock:
     """Make the clock that the setting `WELLOS_CLOCK` names; ConfigurationError says what is wrong with it."""
     if text == "wall":
