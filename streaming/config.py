@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["load_snapshot", "read_heard", "save_snapshot", "write_heard"]
+__all__ = ["load_snapshot", "read_heard", "replace_file", "save_snapshot", "write_heard"]
 
 
 def save_snapshot(folder: Path, connections: Sequence[Connection]) -> None:
     """Keep a copy of what the registry said, readable by this user alone."""
     content = [asdict(connection) for connection in connections]
-    _replace(folder / "registry.json", json.dumps(content, default=str))
+    replace_file(folder / "registry.json", json.dumps(content, default=str))
 
 
 def load_snapshot(folder: Path) -> tuple[Connection, ...] | None:
@@ -33,7 +33,7 @@ def load_snapshot(folder: Path) -> tuple[Connection, ...] | None:
 
 def write_heard(folder: Path, heard: dict[int, int]) -> None:
     """Keep when each connection's peer was last heard, all of it durable: the next process tells the gap from there."""
-    _replace(folder / "heard.json", json.dumps(heard))
+    replace_file(folder / "heard.json", json.dumps(heard))
 
 
 def read_heard(folder: Path) -> dict[int, int]:
@@ -52,7 +52,8 @@ def _connection(item: dict[str, Any]) -> Connection:
     return Connection(**(item | {"tenant_id": UUID(item["tenant_id"]), "tags": tags}))
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Write a file of this user alone, whole or not at all: after an OSError, a full disk say, the old one is there."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

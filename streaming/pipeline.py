@@ -30,7 +30,8 @@ from streaming.watch import RegistryWatch
 from wellos.errors import WellosError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
     from typing import Any
 
     from wellos.readings import Readings
@@ -161,7 +162,7 @@ class Pipeline:
         while True:
             try:
                 connections = await asyncio.to_thread(self._watch.read)
-                save_snapshot(self._settings.data_dir, connections)
+                self._keep(save_snapshot, connections)
                 await self._apply(connections)
                 pause, told = 0.5, False
                 changed = False
@@ -222,7 +223,14 @@ class Pipeline:
         return {key: status.heard_us for key, status in self._supervisor.status.items() if status.heard_us}
 
     def _save_heard(self, heard: dict[int, int]) -> None:
-        write_heard(self._settings.data_dir, heard)
+        self._keep(write_heard, heard)
+
+    def _keep(self, write: Callable[[Path, Any], None], what: object) -> None:
+        """Write a file beside the spool; a full disk must stop neither the drain nor the goodbye."""
+        try:
+            write(self._settings.data_dir, what)
+        except OSError as error:
+            log.warning("a file beside the spool could not be written", reason=str(error))
 
     async def _report(self) -> None:
         told = False
@@ -232,7 +240,7 @@ class Pipeline:
             until = self._clock.micros() if oldest is None else oldest
             try:
                 sent = await asyncio.to_thread(self._reporter.run_once, stored_until_us=until)
-            except (httpx.HTTPError, psycopg.Error, WellosError) as error:
+            except (httpx.HTTPError, psycopg.Error, WellosError, OSError) as error:
                 self._reporter.close()
                 log.warning("Dagster was not told; it will be tried again", reason=str(error) or type(error).__name__)
                 told = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from streaming.config import replace_file
 from wellos.clock import from_micros, pace
 from wellos.storage import warm
 from wellos.storage.sql import query
@@ -33,13 +34,14 @@ _LOCK = "SELECT pg_try_advisory_lock(hashtext('wellos ingest report'))"
 
 
 class Reporter:
-    """Blocking; called from one thread. Errors are httpx.HTTPError, psycopg.Error and WellosError."""
+    """Blocking; called from one thread. Errors are httpx.HTTPError, psycopg.Error, WellosError and OSError."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """No I/O: the first report connects."""
         self._settings, self._clock = settings, clock
         self._state_file = settings.data_dir / "reported.json"
         self._connection: PgConnection | None = None
+        self._until: datetime | None = None
 
     def run_once(self, *, stored_until_us: int) -> int:
         """Report every hour that is closed, all of it stored, and not reported; return how many reports were sent.
@@ -68,7 +70,8 @@ class Reporter:
                 }
                 client.post(f"/report_asset_check/{asset}", json=answer).raise_for_status()
                 sent += 1
-        self._state_file.write_text(json.dumps({"until": closed.isoformat()}), encoding="utf-8")
+        self._until = closed  # what cannot be written down is not told twice for that
+        replace_file(self._state_file, json.dumps({"until": closed.isoformat()}))
         return sent
 
     def close(self) -> None:
@@ -90,8 +93,8 @@ class Reporter:
         return True
 
     def _reported_until(self) -> datetime | None:
-        if not self._state_file.exists():
-            return None
+        if self._until is not None or not self._state_file.exists():
+            return self._until
         return datetime.fromisoformat(json.loads(self._state_file.read_text(encoding="utf-8"))["until"])
 
     def _verdicts(self) -> list[tuple[str, str, Verdict]]:

@@ -131,6 +131,24 @@ def test_history_then_each_hour_once(report_settings: Settings, webserver: Webse
     again.close()
 
 
+def test_a_full_disk_is_said_and_nothing_is_told_twice(
+    report_settings: Settings, webserver: Webserver, db: PgConnection
+) -> None:
+    store(db, datetime(2026, 11, 19, tzinfo=UTC), 1)
+    clock = Moment()
+    reporter = Reporter(report_settings, clock)
+    assert reporter.run_once(stored_until_us=clock.micros()) == 1 + CHECKS
+    kept = (report_settings.data_dir / "reported.json").read_text()
+    (report_settings.data_dir / "reported.json.new").mkdir()  # what a file cannot be written in place of
+    clock.at += timedelta(hours=1)
+    with pytest.raises(OSError, match="reported"):
+        reporter.run_once(stored_until_us=clock.micros())
+    assert (report_settings.data_dir / "reported.json").read_text() == kept
+    webserver.take()
+    assert reporter.run_once(stored_until_us=clock.micros()) == 0
+    reporter.close()
+
+
 def test_one_instance_reports(report_settings: Settings, webserver: Webserver, db: PgConnection) -> None:
     store(db, datetime(2026, 11, 19, tzinfo=UTC), 1)
     first, second = Reporter(report_settings, Moment()), Reporter(report_settings, Moment())
