@@ -7,11 +7,11 @@ COPY . .
 RUN /opt/wellos/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-bookworm
-RUN useradd --create-home --uid 10001 wellos && install -d -o wellos -g wellos /var/lib/wellos /var/lib/wellos/dagster
+RUN useradd --create-home --uid 10001 wellos && cd /var/lib && install -d -o wellos -g wellos wellos wellos/data wellos/dagster wellos/dagster/storage
 COPY --from=build /opt/wellos /opt/wellos
 COPY --chown=wellos:wellos dagster.yaml /var/lib/wellos/dagster/dagster.yaml
 COPY --chown=wellos:wellos deploy/workspace.yaml /var/lib/wellos/workspace.yaml
-ENV PATH=/opt/wellos/bin:$PATH PYTHONUNBUFFERED=1 WELLOS_DATA_DIR=/var/lib/wellos DAGSTER_HOME=/var/lib/wellos/dagster
+ENV PATH=/opt/wellos/bin:$PATH PYTHONUNBUFFERED=1 WELLOS_DATA_DIR=/var/lib/wellos/data DAGSTER_HOME=/var/lib/wellos/dagster
 USER wellos
 WORKDIR /var/lib/wellos
 CMD ["wellos", "--help"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from wellos.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN = PROJECT["project"]["dependencies"]
@@ -41,3 +43,19 @@ def test_commands_of_the_readme_are_targets_of_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         assert set(re.findall(r"\bmake ([a-z-]+)", page.read_text())) <= targets
+
+
+def test_every_page_is_linked_from_the_readme_and_every_link_leads_somewhere() -> None:
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    linked = set(re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text()))
+    assert pages <= linked
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+        broken = [link for link in links if link and "://" not in link and not (page.parent / link).exists()]
+        assert not broken, page
+
+
+def test_every_setting_the_pages_name_exists() -> None:
+    known = {f"WELLOS_{name.upper()}" for name in Settings.model_fields} | {"WELLOS_TEST_DATABASE_URL"}
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        assert set(re.findall(r"\bWELLOS_[A-Z_]+[A-Z]", page.read_text())) <= known, page
