@@ -130,6 +130,13 @@ def test_the_registry_says_how_much_it_holds_and_how_connections_fare(
     assert row["tags"] == 2
 
 
+def test_ingest_health_knows_no_lag_where_no_ingest_is(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    assert field.execute("SELECT count(*) FROM ingest_instances").fetchone() == (0,)
+    found = metadata_of(defs.resolve_job_def("refresh_check").execute_in_process(instance=instance), "ingest_health")
+    assert found["instances"] == 0
+    assert "lag_s" not in found
+
+
 def test_ingest_health_adds_up_instances_gaps_and_quarantine(field: PgConnection, instance: dg.DagsterInstance) -> None:
     field.execute(
         """

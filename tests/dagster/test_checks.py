@@ -159,6 +159,7 @@ def test_a_reading_that_is_lost_or_comes_from_nowhere_breaks_the_account(
     found = run_check(instance, "readings", "accounting")
     assert found.passed, found.description
     assert found.metadata["stored"].value == 20
+    assert "no spool" in (found.description or "")
     field.execute("DELETE FROM readings WHERE tag_id = 1 AND time < %s", [NOW - timedelta(minutes=4)])
     found = run_check(instance, "readings", "accounting")
     assert not found.passed

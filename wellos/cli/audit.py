@@ -48,5 +48,7 @@ def _text(found: Audit) -> str:
         for line in table
     ]
     lines.append(f"{found.pending_frames:,} frames pending in the spool, {found.damaged:,} damaged places")
+    if found.spool_id is None:
+        lines.append("there is no spool in WELLOS_DATA_DIR: what waits in one elsewhere was not looked at")
     lines += [f"DOES NOT HOLD  {problem}" for problem in found.problems] or ["the identity holds"]
     return "\n".join(lines)

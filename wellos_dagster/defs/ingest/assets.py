@@ -43,7 +43,8 @@ field_entries = dg.AssetSpec(
     deps=["registry"],
     description=(
         "What pumpers write down at the well: production, inspection, maintenance; every revision is kept. "
-        "Stored by the ingest process, which reports each closed hour here; Dagster never writes it."
+        "Stored by whatever takes them in, the simulated pumpers themselves among it; the ingest process reports each "
+        "closed hour here. Dagster never writes it."
     ),
     group_name="ingest",
     owners=[DATA_TEAM],
@@ -89,7 +90,7 @@ field_entries = dg.AssetSpec(
             last_reading_at="timestamp with time zone: when its last reading came",
             error="text: what went wrong last",
             loss_window="text: what is lost when the source or we stop",
-            readings_total="bigint: readings since the instance started",
+            readings_total="bigint: readings ever received over it",
             readings_per_s="double precision: readings a second, lately",
             updated_at="timestamp with time zone: when this was written",
         ),
@@ -112,7 +113,7 @@ def ingest_health(warm: Warm, clock: PlatformClock) -> dg.MaterializeResult[None
             "readings_per_s": round(sum(connection.readings_per_s or 0.0 for connection in connections), 1),
             "spool_rows": sum(instance.spool_rows for instance in running),
             "spool_bytes": sum(instance.spool_bytes for instance in running),
-            "lag_s": seconds(max((instance.lag_s(now) for instance in running), default=0.0)),
+            **({"lag_s": seconds(max(instance.lag_s(now) for instance in running))} if running else {}),
             "gaps_24h": sum(gap.gaps for gap in missing),
             "gap_seconds_24h": seconds(sum(gap.seconds for gap in missing)),
             "quarantined": sum(item.items for item in refused),

@@ -57,9 +57,10 @@ def accounting(warm: Warm) -> dg.AssetCheckResult:
     with warm.connect(autocommit=True) as conn:
         found = audit(conn, load_settings().data_dir / "spool")
     terms = ("received", "stored", "repeated", "replaced", "superseded", "quarantined", "duplicates", "shed", "pending")
+    unseen = None if found.spool_id else "there is no spool in WELLOS_DATA_DIR: what waits in one was not looked at"
     return dg.AssetCheckResult(
         passed=found.holds,
-        description="\n".join(found.problems[:20]) or None,
+        description="\n".join(found.problems[:20]) or unseen,
         metadata={
             **{term: sum(getattr(row, term) for row in found.rows) for term in terms},
             "problems": len(found.problems),

@@ -1,0 +1,29 @@
+"""`wellos audit` says when there was no spool to look at: the identity then holds for the database alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+
+from streaming.spool import Journal
+from wellos.cli.audit import audit_command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_an_audit_without_a_spool_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WELLOS_DATABASE_URL", database_url)
+    monkeypatch.setenv("WELLOS_DATA_DIR", str(tmp_path))
+    without = CliRunner().invoke(audit_command, [])
+    assert without.exit_code == 0
+    assert "there is no spool" in without.output
+    assert json.loads(CliRunner().invoke(audit_command, ["--json"]).output)["spool_id"] is None
+    journal = Journal(tmp_path / "spool", quota_bytes=1 << 20, segment_bytes=1 << 16, now_us=lambda: 0)
+    journal.close()
+    assert "there is no spool" not in CliRunner().invoke(audit_command, []).output
