@@ -121,7 +121,7 @@ class Settings(BaseSettings):
 
     hot_hours: int = Field(24, ge=1, description="Hours of readings kept in Redis.")
     compress_after_days: int = Field(7, ge=1, description="Age at which TimescaleDB compresses a chunk of readings.")
-    raw_days: int = Field(90, ge=1, description="Age up to which readings stay in the warm tier.")
+    raw_days: int = Field(90, ge=1, description="Age up to which checks look at readings; none are dropped yet.")
     aggregate_days: int = Field(730, ge=1, description="Age up to which aggregates are kept.")
 
     partitions_start: date = Field(
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="`auto`: console on a terminal, else JSON."
+        "auto", description="`auto`: console on a terminal and for `wellos up`, else JSON."
     )
 
     def make_clock(self) -> Clock:
