@@ -64,6 +64,12 @@ def test_routines(db: PgConnection, routine: str) -> None:
     assert db.execute(found, (routine,)).fetchall() == [ROUTINES[routine]]
 
 
+def test_no_index_asks_for_work_behind_a_writers_back(db: PgConnection) -> None:
+    found = db.execute("SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '%%USING brin%%'").fetchall()
+    assert found
+    assert not [definition for (definition,) in found if "autosummarize" in definition]
+
+
 def test_the_only_index_by_tag_is_unique(db: PgConnection) -> None:
     found = db.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'readings' AND indexdef LIKE '%%tag_id%%'")
     assert [("UNIQUE" in row[0], row[0].endswith('(tag_id, "time" DESC)')) for row in found] == [(True, True)]
