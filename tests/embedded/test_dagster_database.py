@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,8 +17,7 @@ from wellos.embedded.processes import Environment, code_server
 from wellos.settings import load_settings
 from wellos.storage.warm import connect
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,23 @@ def test_dagster_is_told_the_database_that_libpq_would_take(url: str, tmp_path: 
     spec = code_server(Environment(tmp_path, "127.0.0.1", {"dagster_database_url": url}), 1).spec
     assert spec.env is not None
     assert spec.env["DAGSTER_PG_DB"] == "ann"
+
+
+def test_none_is_made_for_a_dagster_that_is_not_ours(tmp_path: Path) -> None:
+    program = (
+        "from wellos.embedded.stack import Options, Platform; from wellos.embedded.state import DataLock;"
+        "from wellos.cli.up import LineReport; from wellos.settings import load_settings; settings = load_settings();"
+        "platform = Platform(settings, Options(), DataLock(settings.data_dir), LineReport());"
+        "platform._choose_databases(); print(platform.snapshot()['settings'].get('dagster_database_url'))"
+    )
+    given = {"WELLOS_DAGSTER_URL": "http://127.0.0.1:1", "WELLOS_DATABASE_URL": "postgresql://127.0.0.1:1/nowhere"}
+    # A process of its own: a platform takes over the signals and the orphans of the one it is made in.
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "WELLOS_DATA_DIR": str(tmp_path / "data"), **given},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "None", done.stderr

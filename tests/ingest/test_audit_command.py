@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from streaming.spool import Journal
 from wellos.cli.audit import audit_command
+from wellos.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,3 +28,14 @@ def test_an_audit_without_a_spool_says_so(monkeypatch: pytest.MonkeyPatch, tmp_p
     journal = Journal(tmp_path / "spool", quota_bytes=1 << 20, segment_bytes=1 << 16, now_us=lambda: 0)
     journal.close()
     assert "there is no spool" not in CliRunner().invoke(audit_command, []).output
+
+
+def test_a_database_that_was_never_migrated_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_database_url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WELLOS_DATABASE_URL", empty_database_url)
+    monkeypatch.setenv("WELLOS_DATA_DIR", str(tmp_path))
+    result = CliRunner().invoke(audit_command, [])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "wellos migrate" in str(result.exception)

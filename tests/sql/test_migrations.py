@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from wellos.errors import ConfigurationError
 from wellos.settings import load_settings
@@ -52,6 +54,19 @@ def test_every_number_has_both_engines_or_none() -> None:
         (item.version, item.name, item.by_engine) for item in timescale
     ]
     assert [item.version for item in plain] == list(range(1, len(plain) + 1))
+
+
+def test_a_role_that_may_not_is_told_what_it_lacks(empty_database_url: str) -> None:
+    role = sql.Identifier(f"wellos_test_{secrets.token_hex(4)}")
+    with connect(load_settings(database_url=empty_database_url), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        try:
+            connection.execute(sql.SQL("SET ROLE {}").format(role))
+            with pytest.raises(ConfigurationError, match=r"WELLOS_DATABASE_URL: .*may not"):
+                migrate(connection)
+        finally:
+            connection.execute("RESET ROLE")
+            connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
 def test_migrating_anew_applies_all_in_order(empty_database_url: str) -> None:

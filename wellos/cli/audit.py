@@ -8,6 +8,7 @@ import sys
 import click
 
 from wellos.audit import Audit, audit
+from wellos.fleet.apply import needs_registry
 from wellos.settings import load_settings
 from wellos.storage.warm import connect
 
@@ -28,7 +29,7 @@ def audit_command(*, as_json: bool) -> None:
     database. Exit status 0 when the identity holds, 1 when it does not.
     """
     settings = load_settings()
-    with connect(settings, autocommit=True) as connection:
+    with connect(settings, autocommit=True) as connection, needs_registry():
         found = audit(connection, settings.data_dir / "spool")
     click.echo(json.dumps(found.as_dict(), indent=1) if as_json else _text(found))
     sys.exit(0 if found.holds else 1)

@@ -205,6 +205,8 @@ class Platform:
         if given is not None:
             self._chosen["dagster_database_url"] = given.get_secret_value()
             return
+        if self._given.dagster_url is not None:  # one that is not ours has its own
+            return
         with warm.connect(self._settings(), autocommit=True) as connection:
             url, made = make_beside(connection, str(self._chosen["database_url"]))
         self._chosen["dagster_database_url"] = url

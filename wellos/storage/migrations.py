@@ -153,7 +153,7 @@ def migrate(target: Settings | PgConnection, folder: Path | None = None) -> tupl
             applied = migrate(connection, folder)
             set_policies(connection, target)
             return applied
-    with _locked(target):
+    with _locked(target), _allowed():
         _create_extension(target)
         before = state(target, folder)
         for migration in before.pending:
@@ -185,6 +185,17 @@ def _locked(connection: PgConnection) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
             if not autocommit:
                 connection.autocommit = False
+
+
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """Turn a missing right into the remedy."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        remedy = "Migrate as the owner of the database, or let it GRANT CREATE ON SCHEMA public"
+        problem = Problem(f"this role may not migrate: {error.diag.message_primary}", remedy, field=_SETTING)
+        raise ConfigurationError([problem]) from error
 
 
 def _create_extension(connection: PgConnection) -> None:
