@@ -192,3 +192,9 @@ def test_a_free_port_is_free_until_it_is_taken() -> None:
     assert port_is_free("127.0.0.1", port)
     with socket.create_server(("127.0.0.1", port)):
         assert not port_is_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid", "::2"])
+def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"WELLOS_HOST: nothing can listen there.*{host}"):
+        free_port(host)

@@ -133,9 +133,14 @@ def package_folder(package: str) -> Path:
 
 
 def free_port(host: str) -> int:
-    """Return a TCP port that is free on `host` now."""
-    with socket.create_server((host, 0), family=_family(host)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a TCP port that is free on `host` now; ConfigurationError when `host` is no address of this machine."""
+    try:
+        with socket.create_server((host, 0), family=_family(host)) as listener:
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        message = f"nothing can listen there: {(error.strerror or str(error)).partition(' (while')[0]}"
+        remedy = "Use an address of this machine: 127.0.0.1, or 0.0.0.0 for all it has."
+        raise ConfigurationError([Problem(message, remedy, field="WELLOS_HOST", value=host)]) from error
 
 
 def port_is_free(host: str, port: int) -> bool:
