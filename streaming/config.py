@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from wellos.files import replace_file
 from wellos.registry import Connection, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["load_snapshot", "read_heard", "replace_file", "save_snapshot", "write_heard"]
+__all__ = ["load_snapshot", "read_heard", "save_snapshot", "write_heard"]
 
 
 def save_snapshot(folder: Path, connections: Sequence[Connection]) -> None:
@@ -50,13 +50,3 @@ def _connection(item: dict[str, Any]) -> Connection:
         for tag in item["tags"]
     )
     return Connection(**(item | {"tenant_id": UUID(item["tenant_id"]), "tags": tags}))
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file of this user alone, whole or not at all: after an OSError, a full disk say, the old one is there."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.rename(path)

@@ -28,6 +28,7 @@ from streaming.supervise import Supervisor
 from streaming.validate import Validator
 from streaming.watch import RegistryWatch
 from wellos.errors import WellosError
+from wellos.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -252,8 +253,7 @@ class Pipeline:
     def _write_address(self, port: int) -> None:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         content = {"pid": os.getpid(), "url": f"http://{host}:{port}", "spool_id": str(self._journal.spool_id)}
-        path = self._settings.data_dir / "ingest.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
+        replace_file(self._settings.data_dir / "ingest.json", json.dumps(content))
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:

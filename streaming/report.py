@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from streaming.config import replace_file
 from wellos.clock import from_micros, pace
+from wellos.files import replace_file
 from wellos.storage import warm
 from wellos.storage.sql import query
 from wellos.verdicts import ingest_lag, newest_entry, newest_reading

@@ -37,7 +37,7 @@ class RegistryWatch:
             self._connection = warm.connect(self._settings, autocommit=True)
             watch_peer(self._connection)
             self._connection.execute(f"LISTEN {_CHANNEL}")
-        return load_connections(self._connection)
+        return load_connections(self._connection, checked=False)
 
     def changed(self, timeout_s: float) -> bool:
         """Wait up to `timeout_s` for a change of the registry."""

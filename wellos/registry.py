@@ -66,15 +66,19 @@ class Connection:
     enabled: bool = True
 
 
-def load_connections(conn: PgConnection, *, names: Sequence[str] | None = None) -> tuple[Connection, ...]:
+def load_connections(
+    conn: PgConnection, *, names: Sequence[str] | None = None, checked: bool = True
+) -> tuple[Connection, ...]:
     """Return the enabled connections in use with their tags in use, by id; with `names`, only those.
 
     Every configuration is validated first: ConfigurationError lists all mistakes, and any name that is not found.
+    Not so with `checked=False`, for ingest: there each adapter checks its own, and one that cannot run stops no other.
     """
     wanted = None if names is None else list(names)
     rows = conn.execute(query("registry_connections"), {"names": wanted}).fetchall()
     connections = [Connection(*row) for row in rows]
-    _check(connections, wanted or ())
+    if checked:
+        _check(connections, wanted or ())
     tags: dict[int, list[Tag]] = defaultdict(list)
     found = conn.execute(query("registry_tags"), {"connections": [item.connection_id for item in connections]})
     for connection_id, *row, sentinels, resolution in found:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wellos.clock import from_micros
 from wellos.embedded.simulation import DEFAULT_HISTORY
-from wellos.embedded.state import write_private
+from wellos.files import replace_file
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,7 +37,7 @@ def first_partition(
     if replay is not None:
         begin = min(begin, _oldest(replay))
     chosen = begin.date()
-    write_private(path, f"{chosen}\n")
+    replace_file(path, f"{chosen}\n")
     return chosen
 
 

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from wellos.embedded.server import free_port, port_is_free
-from wellos.embedded.state import write_private
 from wellos.errors import ConfigurationError, Problem
+from wellos.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ class Ports:
     def _keep(self, name: str, port: int) -> int:
         if self._kept.get(name) != port:
             self._kept[name] = port
-            write_private(self._path, json.dumps(self._kept, indent=1) + "\n")
+            replace_file(self._path, json.dumps(self._kept, indent=1) + "\n")
         return self._take(port)
 
     def _take(self, port: int) -> int:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from wellos.clock import ScaledClock, WallClock, from_micros, parse_clock, to_micros
-from wellos.embedded.state import write_private
 from wellos.errors import ConfigurationError, Problem
+from wellos.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ class ClockFile:
 
     def note(self, clock: str) -> None:
         """Write down the clock, and that it runs now. Called every second while the platform is up."""
-        write_private(self._path, json.dumps({"clock": clock, "seen_us": self._machine.micros()}) + "\n")
+        replace_file(self._path, json.dumps({"clock": clock, "seen_us": self._machine.micros()}) + "\n")
 
     def _reached(self) -> int | None:
         """Return the platform time that the last start may have shown at most; None when there was none."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from wellos.embedded.server import Server
-from wellos.embedded.state import write_private
+from wellos.files import replace_file
 from wellos.fleet.model import Fleet, FleetTenant, TenantEntry
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Simulation:
         return f"history: {history['what']} {history['share']:.0%}"
 
     def _note(self, state: str) -> None:
-        write_private(self._progress, json.dumps({"state": state}) + "\n")
+        replace_file(self._progress, json.dumps({"state": state}) + "\n")
 
     @staticmethod
     def _empty(connection: PgConnection) -> bool:

@@ -14,24 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from wellos.errors import ConfigurationError, Problem
+from wellos.files import replace_file
 
-__all__ = ["DataLock", "holder", "in_use", "read_addresses", "read_state", "write_private", "write_state"]
+__all__ = ["DataLock", "holder", "in_use", "read_addresses", "read_state", "write_state"]
 
 _LOCK = "lock"
 _STATE = "state.json"
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner alone."""
-    fresh = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    fresh.replace(path)
-
-
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Write `state.json`: it holds addresses with passwords."""
-    write_private(folder / _STATE, json.dumps(state, indent=1) + "\n")
+    replace_file(folder / _STATE, json.dumps(state, indent=1) + "\n")
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import yaml
 
 from wellos.embedded.server import reach
 from wellos.errors import ConfigurationError, Problem
+from wellos.files import replace_file
 from wellos.simulator.fleet_document import Addresses
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ def addresses_of(settings: Settings, opcua: OpcUaServer, modbus: ModbusServer, b
 
 def write_fleet(path: Path, document: dict[str, Any]) -> None:
     """Write the fleet file, replacing it as a whole."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    fresh.replace(path)
+    replace_file(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
 def described(addresses: Addresses, fleet_file: Path | None) -> dict[str, Any]:

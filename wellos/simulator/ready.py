@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from wellos.embedded.state import write_private
+from wellos.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,4 +30,4 @@ class ReadyFile:
         """Change fields and write the file."""
         self.content |= fields
         if self._path is not None:
-            write_private(self._path, json.dumps(self.content, indent=1) + "\n")
+            replace_file(self._path, json.dumps(self.content, indent=1) + "\n")

@@ -1,0 +1,24 @@
+"""Small files replaced whole: a reader, after a crash or a power cut too, sees the old text or the new."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["replace_file"]
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file readable by its owner alone. After an OSError, a full disk say, the old one is there."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        # Without it a power cut may keep the new name and lose the text.
+        os.fsync(descriptor)
+    draft.replace(path)
