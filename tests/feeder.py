@@ -65,6 +65,7 @@ async def _run(data_dir: Path, url: str, first: int) -> None:
         await intake.emit(Delivery(1, clock.micros(), readings_of(number), settle=settle))
         number += 1
         await asyncio.sleep(0.0005)
+    await stop.wait()
     await intake.settled()
     await drain.caught_up()
     os.write(1, f"end {json.dumps(counters.stored)}\n".encode())

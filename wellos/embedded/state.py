@@ -20,6 +20,8 @@ __all__ = ["DataLock", "holder", "in_use", "read_addresses", "read_state", "writ
 
 _LOCK = "lock"
 _STATE = "state.json"
+_DYING_S = 1.0
+"""A supervisor that was killed just now may be seen for a moment more."""
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
@@ -59,11 +61,15 @@ def holder(folder: Path) -> int | None:
 
 
 def _living(text: str) -> int | None:
-    """Return the process id in `text` if that process lives."""
+    """Return the process id in `text` if that process lives; a zombie does not."""
     if not text.strip().isdigit():
         return None
     pid = int(text)
-    return pid if Path(f"/proc/{pid}").exists() else None
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return None
+    return None if status in {"Z", "X"} else pid
 
 
 class DataLock:
@@ -86,14 +92,15 @@ class DataLock:
                 value=str(folder),
             )
             raise ConfigurationError([problem]) from error
-        deadline = time.monotonic() + wait_s
+        began = time.monotonic()
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 pid = _living(os.pread(self._file, 32, 0).decode())
-                if pid is not None or time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if waited > wait_s or (pid is not None and waited > _DYING_S):
                     os.close(self._file)
                     raise in_use(folder, pid) from None
                 time.sleep(0.1)
