@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 from wellos.readings import empty
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from wellos.clock import Clock
     from wellos.readings import Readings
     from wellos.registry import Connection
 
-__all__ = ["Adapter", "ConnectionLost", "Delivery", "Gap", "Rejected", "Status"]
+__all__ = ["Adapter", "ConnectionLost", "Delivery", "Episode", "Filled", "Gap", "Rejected", "Severity", "Status"]
+
+Severity: TypeAlias = Literal["INFO", "WARN", "ERROR"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,34 @@ class Gap:
     """None: every tag of the connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A span whose readings have come after all, from the source's own history: closes the gaps that lie within it."""
+
+    start_us: int
+    end_us: int
+    tag_id: int | None = None
+    """None: every tag of the connection, and gaps of the whole connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A finding that lasts: a row of `quality_events`, opened once and written again when it grows or ends.
+
+    (connection, tag, check, start) names it. It never changes a stored value or quality.
+    """
+
+    check: str
+    severity: Severity
+    start_us: int
+    tag_id: int | None = None
+    """None: the connection itself."""
+    end_us: int | None = None
+    """None: it goes on."""
+    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
+    """Numbers a person judges it by: limit, worst value, count, score."""
+
+
 @dataclass(slots=True)
 class Delivery:
     """One unit of acknowledgement from one connection."""
@@ -51,6 +81,7 @@ class Delivery:
     gaps: tuple[Gap, ...] = ()
     settle: Callable[[], None] | None = None
     """Called once on the event loop after the delivery is durable: acknowledges the source, where it can be."""
+    filled: tuple[Filled, ...] = ()
 
 
 @dataclass(slots=True)
@@ -99,5 +130,12 @@ class Adapter(Protocol):
         """Connect and deliver until cancelled; raise ConnectionLost when the peer goes.
 
         `emit` waits while the pipeline is full.
+        """
+        ...
+
+    async def change(self, connection: Connection) -> bool:
+        """Take over a changed set of tags while running, touching only the tags that changed and losing nothing.
+
+        False: it cannot (another address, other credentials, not connected now); the supervisor starts a new adapter.
         """
         ...

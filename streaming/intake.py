@@ -199,7 +199,10 @@ class Intake:
                 checked = self._validator.check(connection_id, readings, received_us, now_us)
                 rejected = tuple(r for item in deliveries for r in item.rejected) + checked.rejected
                 gaps = tuple(gap for item in deliveries for gap in item.gaps)
-                entry = Entry(connection_id, received_us, checked.readings, rejected, gaps, checked.duplicates)
+                filled = tuple(span for item in deliveries for span in item.filled)
+                entry = Entry(
+                    connection_id, received_us, checked.readings, rejected, gaps, checked.duplicates, filled=filled
+                )
                 self._count(entry, checked.findings)
                 entries += _split(entry, self._journal.max_frame_bytes)
         return entries
@@ -245,7 +248,7 @@ def _split(entry: Entry, most_bytes: int) -> list[Entry]:
             taken += 1
         taken = max(taken, min(1, len(rejected)))
         parts.append(replace(entry, readings=entry.readings[:rows], rejected=rejected[:taken]))
-        entry = replace(entry, readings=entry.readings[rows:], gaps=(), duplicates=0, shed=0)
+        entry = replace(entry, readings=entry.readings[rows:], gaps=(), filled=(), duplicates=0, shed=0)
         rejected = rejected[taken:]
         if not len(entry.readings) and not rejected:
             return parts

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from streaming.counters import Counters
-    from streaming.delivery import Delivery
+    from streaming.delivery import Adapter, Delivery
     from wellos.clock import Clock
     from wellos.registry import Connection
 
@@ -38,13 +38,15 @@ class Supervisor:
         """`heard`: when each connection's peer was last heard before this process started."""
         self._emit, self._clock, self._counters, self._heard = emit, clock, counters, heard
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._adapters: dict[int, Adapter] = {}
         self.connections: dict[int, Connection] = {}
         self.status: dict[int, Status] = {}
 
     async def apply(self, connections: Sequence[Connection]) -> None:
         """Run exactly these connections; one that did not change goes on undisturbed."""
         wanted = {item.connection_id: item for item in connections}
-        ended = [key for key, old in self.connections.items() if wanted.get(key) != old]
+        changed = [key for key, old in self.connections.items() if wanted.get(key) != old]
+        ended = [key for key in changed if not await self._changed_alive(key, wanted.get(key))]
         await self._cancel(ended)
         for key in ended:
             self.connections.pop(key)
@@ -55,6 +57,14 @@ class Supervisor:
                 self.connections[key] = item
                 status = self.status.setdefault(key, Status(heard_us=self._heard.get(key, 0)))
                 self._tasks[key] = asyncio.create_task(self._keep_running(item, status), name=f"connection {item.name}")
+
+    async def _changed_alive(self, key: int, wanted: Connection | None) -> bool:
+        """Have the running adapter take over the change; false when it has to be replaced."""
+        adapter = self._adapters.get(key)
+        if wanted is None or adapter is None or not await adapter.change(wanted):
+            return False
+        self.connections[key] = wanted
+        return True
 
     async def stop(self) -> None:
         """Stop every adapter."""
@@ -75,7 +85,9 @@ class Supervisor:
             started = self._clock.monotonic()
             self._set(status, "connecting", status.error)
             try:
+                connection = self.connections[connection.connection_id]
                 adapter = adapter_class(connection.protocol)(connection, self._clock, status)
+                self._adapters[connection.connection_id] = adapter
                 await adapter.run(self._emit)
                 reason = "the adapter ended"
             except ConnectionLost as error:
@@ -85,6 +97,8 @@ class Supervisor:
             except Exception as error:  # supervision: one connection's fault must not stop another's readings
                 logger.exception("the adapter failed")
                 reason = f"{type(error).__name__}: {error}"
+            finally:
+                self._adapters.pop(connection.connection_id, None)
             self._set(status, "failed", reason)
             if self._clock.monotonic() - started > _STABLE_S:
                 pause = _SHORTEST_PAUSE_S

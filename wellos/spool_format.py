@@ -13,7 +13,7 @@ A spool folder holds
 All numbers are little-endian. A segment is a header and then frames without padding:
 
     segment  magic "WELLSEG1", schema u8, 7 spare, number u64, first_seq u64, created_us i64, spool id, CRC32 u32
-    frame    magic "\xf7WJ\x1a", schema u8, kind u8, 2 spare, seq u64, connection i32, received_us i64, oldest_us i64,
+    frame    magic "\xf7WJ\x1a", schema u8, kind u8, term u16, seq u64, connection i32, received_us i64, oldest_us i64,
              received u32, quarantined u32, duplicates u32, shed u32, rows u32, payload length u32, payload CRC32 u32,
              header CRC32 u32, then the payload: rows x 26 bytes of `wellos.readings.READING`, then JSON extras
     cursor   magic "WCUR", generation u64, seq u64, CRC32 u32
@@ -65,7 +65,7 @@ __all__ = [
 SCHEMA = 1
 SEGMENT = struct.Struct("<8sB7xQQq16sI")
 SEGMENT_MAGIC = b"WELLSEG1"
-FRAME = struct.Struct("<4sBB2xQiqqIIIIIIII")
+FRAME = struct.Struct("<4sBBHQiqqIIIIIIII")
 FRAME_MAGIC = b"\xf7WJ\x1a"
 CURSOR = struct.Struct("<4sQQI")
 CURSOR_MAGIC = b"WCUR"
@@ -79,6 +79,8 @@ class Header:
 
     schema: int
     kind: int
+    term: int
+    """Lease term under which the connection was read, modulo 65536; 0: read without a lease."""
     seq: int
     connection_id: int
     received_us: int
@@ -98,7 +100,7 @@ class Frame:
     header: Header
     readings: Readings
     extras: bytes
-    """Empty, or JSON: `rejected`: [[reason, detail, source, base64]], `gaps`: [[start_us, end_us, reason, tag_id]]."""
+    """Empty, or JSON (`streaming.extras`): rejected originals, gaps, closed gaps and quality episodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def encode_header(header: Header, payload_crc: int) -> bytes:
         FRAME_MAGIC,
         header.schema,
         header.kind,
+        header.term,
         header.seq,
         header.connection_id,
         header.received_us,

@@ -101,6 +101,10 @@ class ModbusAdapter:
         finally:
             link.close()
 
+    async def change(self, connection: Connection) -> bool:
+        """Take over no change while running: a new adapter does it."""
+        return connection == self._connection
+
     async def _poll(self, link: Link, group: _Group, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         due = next_due(group.last_due_us, self._clock.micros(), group.interval_us)
         await sleep_until(self._clock, due.next_us)

@@ -82,6 +82,10 @@ class MqttAdapter:
                 self._status.heard_us = self._clock.micros()
             await link.close()
 
+    async def change(self, connection: Connection) -> bool:
+        """Take over no change while running: a new adapter does it."""
+        return connection == self._connection
+
     async def _deliver(
         self, link: Link, messages: Sequence[Message], emit: Callable[[Delivery], Awaitable[None]]
     ) -> None:

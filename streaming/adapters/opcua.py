@@ -99,6 +99,10 @@ class OpcUaAdapter:
         finally:
             await disconnect(client)
 
+    async def change(self, connection: Connection) -> bool:
+        """Take over no change while running: a new adapter does it."""
+        return connection == self._connection
+
     async def _begin(self, client: Client, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         nodes = await node_ids(client, self._addresses)
         now = self._clock.micros()

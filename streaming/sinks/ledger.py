@@ -1,8 +1,11 @@
-"""Writes what goes with the readings in the same transaction: ledger rows, quarantine and gaps."""
+"""Writes what goes with the readings in the same transaction: ledger rows, quarantine, gaps and quality episodes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
 
 from streaming.extras import decode_extras
 from wellos.clock import from_micros
@@ -11,7 +14,6 @@ from wellos.storage.sql import query
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from typing import Any
     from uuid import UUID
 
     import psycopg
@@ -23,7 +25,21 @@ __all__ = ["write_frames", "write_lost"]
 
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
 _OUTCOMES = ("stored", "repeated", "replaced", "superseded")
+_QUARANTINE = ("seq", "ordinal", "connection_id", "reason", "detail", "source", "original", "received_at")
+_GAPS = ("seq", "connection_id", "tag_id", "started_at", "ended_at", "reason")
+_FILLED = ("connection_id", "tag_id", "started_at", "ended_at")
+_EPISODES = ("seq", "connection_id", "tag_id", "check_name", "severity", "started_at", "ended_at", "evidence")
 _COUNTERS = ("connection_id", "received", "quarantined", "duplicates", "shed", "rows")
+
+
+@dataclass(slots=True)
+class _Side:
+    """Rows of the tables beside the readings."""
+
+    quarantine: list[tuple[Any, ...]] = field(default_factory=list)
+    gaps: list[tuple[Any, ...]] = field(default_factory=list)
+    filled: list[tuple[Any, ...]] = field(default_factory=list)
+    episodes: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 def write_frames(
@@ -37,25 +53,17 @@ def write_frames(
     ledger["poisoned"] = [len(count.poisoned) for count in counts]
     ledger["received_at"] = [_moment(header.received_us) for header in headers]
     cursor.execute(query("ingest_ledger_add"), ledger)
-    quarantine: list[tuple[Any, ...]] = []
-    gaps: list[tuple[Any, ...]] = []
+    side = _Side()
     for frame, count in zip(frames, counts, strict=True):
         if frame.extras or count.poisoned:
-            _collect(frame, count, quarantine, gaps)
-    _insert(
-        cursor,
-        "ingest_quarantine_add",
-        spool_id,
-        ("seq", "ordinal", "connection_id", "reason", "detail", "source", "original", "received_at"),
-        quarantine,
-    )
-    _insert(
-        cursor,
-        "ingest_gaps_add",
-        spool_id,
-        ("seq", "connection_id", "tag_id", "started_at", "ended_at", "reason"),
-        gaps,
-    )
+            _collect(frame, count, side)
+    for name, columns, found in (
+        ("ingest_quarantine_add", _QUARANTINE, side.quarantine),
+        ("ingest_gaps_add", _GAPS, side.gaps),
+        ("ingest_gaps_close", _FILLED, side.filled),
+        ("ingest_episodes_add", _EPISODES, side.episodes),
+    ):
+        _insert(cursor, name, spool_id, columns, found)
 
 
 def write_lost(cursor: psycopg.Cursor[Any], spool_id: UUID, lost: Lost, now: datetime) -> None:
@@ -65,26 +73,31 @@ def write_lost(cursor: psycopg.Cursor[Any], spool_id: UUID, lost: Lost, now: dat
     detail = f"{lost.detail}: sequences {lost.first_seq} to {lost.last_seq}"
     detail += f", {lost.rows} readings" if lost.rows else ""
     row = (lost.first_seq, -1, lost.connection_id, "corrupt_frame", detail, "spool", lost.sample, now)
-    columns = ("seq", "ordinal", "connection_id", "reason", "detail", "source", "original", "received_at")
-    _insert(cursor, "ingest_quarantine_add", spool_id, columns, [row])
+    _insert(cursor, "ingest_quarantine_add", spool_id, _QUARANTINE, [row])
 
 
-def _collect(frame: Frame, count: Counts, quarantine: list[tuple[Any, ...]], gaps: list[tuple[Any, ...]]) -> None:
+def _collect(frame: Frame, count: Counts, side: _Side) -> None:
     header = frame.header
-    rejected, spans = decode_extras(frame.extras)
+    extras = decode_extras(frame.extras)
     received = _moment(header.received_us)
-    for ordinal, item in enumerate(rejected):
+    for ordinal, item in enumerate(extras.rejected):
         texts = (_text(item.reason), _text(item.detail), _text(item.source))
-        quarantine.append((header.seq, ordinal, header.connection_id, *texts, item.original, received))
+        side.quarantine.append((header.seq, ordinal, header.connection_id, *texts, item.original, received))
     for row, said in count.poisoned:
         reading = frame.readings[row]
         source = f"tag {reading['tag_id']}"
         texts = ("refused", _text(said), source)
-        ordinal = len(rejected) + row
-        quarantine.append((header.seq, ordinal, header.connection_id, *texts, reading.tobytes(), received))
-    for gap in spans:
-        ends = (_moment(gap.start_us), _moment(max(gap.start_us, gap.end_us)))
-        gaps.append((header.seq, header.connection_id, gap.tag_id, *ends, _text(gap.reason)))
+        ordinal = len(extras.rejected) + row
+        side.quarantine.append((header.seq, ordinal, header.connection_id, *texts, reading.tobytes(), received))
+    for gap in extras.gaps:
+        ends = _ends(gap.start_us, gap.end_us)
+        side.gaps.append((header.seq, header.connection_id, gap.tag_id, *ends, _text(gap.reason)))
+    for span in extras.filled:
+        side.filled.append((header.connection_id, span.tag_id, *_ends(span.start_us, span.end_us)))
+    for episode in extras.episodes:
+        started, ended = _ends(episode.start_us, episode.start_us if episode.end_us is None else episode.end_us)
+        name = (header.seq, header.connection_id, episode.tag_id, episode.check, episode.severity)
+        side.episodes.append((*name, started, None if episode.end_us is None else ended, Jsonb(dict(episode.evidence))))
 
 
 def _insert(
@@ -98,6 +111,10 @@ def _insert(
 def _text(text: str) -> str:
     """What PostgreSQL takes as text: no NUL, no lone surrogate."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _ends(start_us: int, end_us: int) -> tuple[datetime, datetime]:
+    return _moment(start_us), _moment(max(start_us, end_us))
 
 
 def _moment(micros: int) -> datetime:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from streaming.extras import encode_extras
+from streaming.extras import Extras, encode_extras
 from wellos.readings import empty
 from wellos.spool_format import SCHEMA, Header, encode_header
 
 if TYPE_CHECKING:
-    from streaming.delivery import Gap, Rejected
+    from streaming.delivery import Episode, Filled, Gap, Rejected
     from wellos.readings import Readings
 
 __all__ = ["Entry"]
@@ -28,10 +28,13 @@ class Entry:
     gaps: tuple[Gap, ...] = ()
     duplicates: int = 0
     shed: int = 0
+    filled: tuple[Filled, ...] = ()
+    episodes: tuple[Episode, ...] = ()
+    term: int = 0
 
     def encode_payload(self) -> bytes:
         """Return the frame's payload: packed readings, then the extras as JSON."""
-        return self.readings.tobytes() + encode_extras(self.rejected, self.gaps)
+        return self.readings.tobytes() + encode_extras(Extras(self.rejected, self.gaps, self.filled, self.episodes))
 
     def encode(self, seq: int, payload: bytes) -> bytes:
         """Return the whole frame under its sequence."""
@@ -41,6 +44,7 @@ class Entry:
         header = Header(
             schema=SCHEMA,
             kind=0,
+            term=self.term,
             seq=seq,
             connection_id=self.connection_id,
             received_us=self.received_us,

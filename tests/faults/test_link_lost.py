@@ -40,7 +40,7 @@ def sink(link: Proxy, database_url: str, tmp_path: Path) -> WarmSink:
 
 
 def frame(seq: int) -> Frame:
-    header = Header(1, 0, seq, 1, feeder.BASE_US, feeder.BASE_US, feeder.ROWS, 0, 0, 0, feeder.ROWS, 0)
+    header = Header(1, 0, 0, seq, 1, feeder.BASE_US, feeder.BASE_US, feeder.ROWS, 0, 0, 0, feeder.ROWS, 0)
     return Frame(header, feeder.readings_of(seq), b"")
 
 

@@ -114,7 +114,8 @@ async def test_rejected_gaps_and_duplicates_go_with_the_frame(tmp_path: Path) ->
         await rig.intake.emit(Delivery(2, 1, twice, (original,), (Gap(1, 2, "poll_missed"),)))
         await rig.intake.settled()
     (frame,) = rig.frames()
-    rejected, gaps = decode_extras(frame.extras)
+    extras = decode_extras(frame.extras)
+    rejected, gaps = extras.rejected, extras.gaps
     assert [item.reason for item in rejected] == ["malformed", "unknown_tag"]
     assert gaps == (Gap(1, 2, "poll_missed"),)
     header = frame.header
@@ -131,10 +132,10 @@ async def test_what_is_large_is_cut_into_frames(tmp_path: Path) -> None:
     frames = rig.frames()
     assert all(frame.header.payload_length <= rig.journal.max_frame_bytes for frame in frames)
     assert np.concatenate([frame.readings for frame in frames]).tobytes() == batch(1, 0, 10_000).tobytes()
-    kept = [item for frame in frames for item in decode_extras(frame.extras)[0]]
+    kept = [item for frame in frames for item in decode_extras(frame.extras).rejected]
     assert tuple(kept[:20]) == originals
     assert "of 500000 bytes" in kept[20].detail
-    assert sum(len(decode_extras(frame.extras)[1]) for frame in frames) == 1
+    assert sum(len(decode_extras(frame.extras).gaps) for frame in frames) == 1
     assert sum(frame.header.received for frame in frames) == 10_021
 
 

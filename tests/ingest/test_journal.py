@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from streaming.delivery import Gap, Rejected
-from streaming.extras import decode_extras
+from streaming.extras import Extras, decode_extras
 from streaming.spool import Entry, Journal, SpoolFullError
 from wellos.errors import ConfigurationError, FatalError
 from wellos.quality import Quality
@@ -70,7 +70,7 @@ def test_hands_out_what_was_appended_bit_for_bit(tmp_path: Path) -> None:
     (frame,) = journal.read(100)
     assert isinstance(frame, Frame)
     assert frame.readings.tobytes() == batch.tobytes()
-    assert decode_extras(frame.extras) == (rejected, gaps)
+    assert decode_extras(frame.extras) == Extras(rejected, gaps)
     header = frame.header
     assert (header.received, header.quarantined, header.duplicates, header.shed, header.rows) == (16, 1, 3, 2, 10)
     assert header.oldest_us == 5_000_000

@@ -32,6 +32,9 @@ class Source:
         if connection.config.get("broken"):
             raise ValueError("planted")
 
+    async def change(self, _connection: Connection) -> bool:
+        return False
+
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         self.status.state = "connected"
         self.status.heard_us += 1

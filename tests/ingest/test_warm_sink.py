@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streaming.delivery import Gap, Rejected
-from streaming.extras import encode_extras
+from streaming.extras import Extras, encode_extras
 from streaming.sinks.warm import RefusedError, UnavailableError, WarmSink
 from wellos.clock import WallClock, from_micros
 from wellos.quality import Quality
@@ -39,8 +39,8 @@ def frame(
     shed: int = 0,
 ) -> Frame:
     received = len(readings) + len(rejected) + duplicates + shed
-    header = Header(1, 0, seq, 3, NOW, NOW, received, len(rejected), duplicates, shed, len(readings), 0)
-    return Frame(header, readings, encode_extras(rejected, gaps))
+    header = Header(1, 0, 0, seq, 3, NOW, NOW, received, len(rejected), duplicates, shed, len(readings), 0)
+    return Frame(header, readings, encode_extras(Extras(tuple(rejected), tuple(gaps))))
 
 
 def batch(*rows: tuple[int, int, float, int]) -> Readings:
