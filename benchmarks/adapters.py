@@ -1,11 +1,10 @@
-"""Readings a second that each adapter takes in from a real server in another process: `python -m benchmarks.adapters`.
+"""Readings a second that each adapter takes in from a real server in another process.
 
 The figure is that of one connection on one core of the adapter's process, up to `emit`; the server has another core.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import multiprocessing
@@ -25,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import SimData, SimDevice
 
+from benchmarks.report import Machine, Report, parser
 from streaming.adapters import adapter_class
 from streaming.delivery import Delivery, Status
 from wellos.clock import WallClock
@@ -139,13 +139,13 @@ def _wait_for(port: int) -> None:
 
 def _run(
     name: str, serve: Callable[..., None], arguments: tuple[object, ...], connection: Connection, seconds: float
-) -> None:
+) -> dict[str, float]:
     process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
     process.start()
     try:
         _wait_for(cast("int", arguments[0]))
         rate, cores = asyncio.run(_measure(connection, seconds))
-        print(f"{name:34} {rate:12,.0f} readings/s {cores:6.2f} cores {rate / max(cores, 1e-9):12,.0f} a core")
+        return {f"{name}: readings/s": rate, f"{name}: readings/s a core": rate / max(cores, 1e-9)}
     finally:
         process.terminate()
         process.join()
@@ -166,19 +166,20 @@ def _sparkplug(tags: int) -> list[tuple[str, bytes]]:
     ]
 
 
-def main() -> None:
-    """Run all and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5)
-    seconds = parser.parse_args().seconds
+def main(argv: list[str]) -> int:
+    """Run all and report; the server is the limit where this process has cores to spare."""
+    options = parser("adapters", __doc__)
+    options.add_argument("--seconds", type=float, default=5, help="of each case")
+    chosen, machine = options.parse_args(argv), Machine.read()
+    seconds, found = chosen.seconds, dict[str, float]()
     port = _free_port()
     opcua = {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 100.0}
     nodes = _tags([f"nsu={URI};i={number}" for number in range(1, 1001)], 1)
-    _run("opcua, 1000 nodes", _serve_opcua, (port, 1000, 0.02), _connection("opcua", opcua, nodes), seconds)
+    found |= _run("opcua, 1000 nodes", _serve_opcua, (port, 1000, 0.02), _connection("opcua", opcua, nodes), seconds)
     port = _free_port()
     registers = _tags([f"1:holding:{2 * number}:float32:CDAB" for number in range(5000)], 0.01)
     modbus = {"host": "127.0.0.1", "port": port}
-    _run("modbus, 5000 float32", _serve_modbus, (port,), _connection("modbus", modbus, registers), seconds)
+    found |= _run("modbus, 5000 float32", _serve_modbus, (port,), _connection("modbus", modbus, registers), seconds)
     for size in (1, 25):
         values = {f"v{number}": 1.5 for number in range(size)}
         body = json.dumps({"time": "2026-11-01T00:00:00Z", "values": values}).encode()
@@ -186,12 +187,12 @@ def main() -> None:
             plain = _connection(
                 "mqtt", {"url": broker.url}, _tags([f"w#/values/v{number}" for number in range(size)], 1)
             )
-            _run(f"mqtt plain, {size} tags a message", _publish, (broker.port, [("w", body)] * 200), plain, seconds)
+            found |= _run(
+                f"mqtt plain, {size} tags a message", _publish, (broker.port, [("w", body)] * 200), plain, seconds
+            )
     with tempfile.TemporaryDirectory() as folder, running_broker(Path(folder) / "mqtt") as broker:
         config = {"url": broker.url, "payload": "sparkplug"}
         sparkplug = _connection("mqtt", config, _tags([f"G/N:m{number}" for number in range(1, 26)], 1))
-        _run("mqtt sparkplug, 25 metrics", _publish, (broker.port, _sparkplug(25)), sparkplug, seconds)
-
-
-if __name__ == "__main__":
-    main()
+        found |= _run("mqtt sparkplug, 25 metrics", _publish, (broker.port, _sparkplug(25)), sparkplug, seconds)
+    Report("adapters", found).show(machine, as_json=chosen.json)
+    return 0

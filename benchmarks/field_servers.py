@@ -1,4 +1,4 @@
-"""What one Python server of the simulator delivers, and at what CPU: `python -m benchmarks.field_servers mqtt://HOST:PORT`.
+"""What one Python server of the simulator delivers, and at what CPU.
 
 Each server runs in this process and its reader in another, so that the CPU time of this process is the server's alone.
 Losses are what the reader counted less than was sent; they must be 0.
@@ -7,10 +7,11 @@ Losses are what the reader counted less than was sent; they must be 0.
 from __future__ import annotations
 
 import asyncio
-import sys
+import tempfile
 import time
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from asyncua.client.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pymodbus.client import AsyncModbusTcpClient
 
+from benchmarks.report import Machine, Report, parser
+from wellos.embedded.broker import running_broker
 from wellos.protocols.modbus import ModbusAddress
 from wellos.protocols.sparkplug_pb import Payload
 from wellos.readings import pack
@@ -54,11 +57,14 @@ class _Meter:
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
-    def show(self, name: str, sent: int, received: int) -> None:
-        """Print a line of the table."""
+    def figures(self, name: str, sent: int, received: int) -> dict[str, float]:
+        """Return what was measured of one server."""
         wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-        rate, share = sent / wall, 100 * cpu / wall
-        print(f"{name:<28}{sent:>10}{sent - received:>8}{rate:>12.0f}{share:>8.0f} %{sent / cpu:>14.0f}")
+        return {
+            f"{name}: lost": sent - received,
+            f"{name}: readings/s": sent / wall,
+            f"{name}: readings a CPU second": sent / cpu,
+        }
 
 
 class _OpcUaReader:
@@ -125,7 +131,7 @@ def _read_modbus(port: int, requests: int, pipe: Connection) -> None:
     asyncio.run(run())
 
 
-async def _opcua(rows: int) -> None:
+async def _opcua(rows: int) -> dict[str, float]:
     server = OpcUaServer([ServedWell(f"W{well}", _TAGS) for well in range(_WELLS)])
     await server.start("127.0.0.1", 0, [_rows(0, 1)] * _WELLS)
     expected = (rows + 1) * _WELLS * len(_TAGS)
@@ -139,12 +145,13 @@ async def _opcua(rows: int) -> None:
             await until(lambda: server.backlog() <= 5000, 0.005)
             await server.write(well, _rows(first, min(50, rows + 1 - first)))
     await until(ours.poll, 0.05)
-    meter.show("OPC UA, one subscriber", expected, ours.recv())
+    figures = meter.figures("OPC UA, one subscriber", expected, ours.recv())
     process.join()
     await server.close()
+    return figures
 
 
-async def _mqtt(url: str, rows: int, *, sparkplug: bool) -> None:
+async def _mqtt(url: str, rows: int, *, sparkplug: bool) -> dict[str, float]:
     publisher = MqttPublisher(url, "bench-field")
     await publisher.open()
     node = EdgeNode("bench", "n", {f"W{well}": _TAGS for well in range(_WELLS)})
@@ -163,12 +170,15 @@ async def _mqtt(url: str, rows: int, *, sparkplug: bool) -> None:
             else:
                 await publisher.publish_all(list(plain_messages(f"bench/W{well}", _TAGS, readings)))
     await until(ours.poll, 0.05)
-    meter.show("Sparkplug B, 100 rows each" if sparkplug else "plain JSON, one row each", expected, ours.recv())
+    figures = meter.figures(
+        "Sparkplug B, 100 rows each" if sparkplug else "plain JSON, one row each", expected, ours.recv()
+    )
     process.join()
     await publisher.close()
+    return figures
 
 
-async def _modbus(requests: int) -> None:
+async def _modbus(requests: int) -> dict[str, float]:
     registers = [
         Register(ModbusAddress(unit, "holding", 2 * at, "float32")) for unit in range(1, _WELLS + 1) for at in range(50)
     ]
@@ -181,18 +191,31 @@ async def _modbus(requests: int) -> None:
     ours.recv()
     meter = _Meter()
     await until(ours.poll, 0.05)
-    meter.show("Modbus, 50 values a request", requests * 50, ours.recv())
+    figures = meter.figures("Modbus, 50 values a request", requests * 50, ours.recv())
     process.join()
     await server.close()
+    return figures
 
 
-async def _run(url: str) -> None:
-    print(f"{'server':<28}{'readings':>10}{'lost':>8}{'readings/s':>12}{'CPU':>10}{'a CPU second':>14}")
-    await _opcua(3000)
-    await _mqtt(url, 3000, sparkplug=False)
-    await _mqtt(url, 20_000, sparkplug=True)
-    await _modbus(5000)
+async def _run(url: str, share: float) -> dict[str, float]:
+    return {
+        **await _opcua(max(1, round(3000 * share))),
+        **await _mqtt(url, max(1, round(3000 * share)), sparkplug=False),
+        **await _mqtt(url, max(1, round(20_000 * share)), sparkplug=True),
+        **await _modbus(max(1, round(5000 * share))),
+    }
 
 
-if __name__ == "__main__":
-    asyncio.run(_run(sys.argv[1]))
+def main(argv: list[str]) -> int:
+    """Report readings a second, and a CPU second of the server; its reader is the limit where the two differ."""
+    options = parser("field_servers", __doc__)
+    options.add_argument("--mqtt-url", help="broker to use, mqtt://HOST:PORT (default: an embedded one)")
+    options.add_argument("--share", type=float, default=1.0, help="of the readings to send")
+    chosen, machine = options.parse_args(argv), Machine.read()
+    if chosen.mqtt_url is not None:
+        figures = asyncio.run(_run(chosen.mqtt_url, chosen.share))
+    else:
+        with tempfile.TemporaryDirectory() as folder, running_broker(Path(folder) / "mqtt") as broker:
+            figures = asyncio.run(_run(broker.url, chosen.share))
+    Report("field_servers", figures).show(machine, as_json=chosen.json)
+    return 0
