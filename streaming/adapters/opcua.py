@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import structlog
 from asyncua import ua
-from asyncua.ua.status_codes import get_name_and_doc
 from asyncua.ua.uaerrors import UaError
 
 from streaming.adapters.opcua_decode import decode, missing_sequence
-from streaming.adapters.opcua_session import (
-    BadNode,
-    connect,
-    create_subscription,
-    disconnect,
-    monitor,
-    node_ids,
-    republish,
-)
-from streaming.adapters.tags import TagColumns
+from streaming.adapters.opcua_items import Items
+from streaming.adapters.opcua_session import connect, disconnect, republish
+from streaming.adapters.opcua_watch import Watch
 from streaming.delivery import ConnectionLost, Delivery, Gap
-from wellos.protocols.opcua import OpcUaConfig, parse_address
+from wellos.errors import ConfigurationError
+from wellos.protocols.opcua import OpcUaConfig
 from wellos.quality import Quality
 
 if TYPE_CHECKING:
@@ -38,6 +31,7 @@ if TYPE_CHECKING:
 
     from asyncua.client.client import Client
 
+    from streaming.adapters.opcua_watch import News
     from streaming.delivery import Status
     from wellos.clock import Clock
     from wellos.registry import Connection
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["OpcUaAdapter"]
 
 _log = structlog.get_logger(__name__)
-_ITEMS_A_SUBSCRIPTION = 1000
 _QUEUED_MESSAGES = 8
 
 
@@ -73,13 +66,10 @@ class OpcUaAdapter:
         self._clock = clock
         self._status = status
         self._config = OpcUaConfig.parse(connection.config)
-        self._addresses = [parse_address(tag.address) for tag in connection.tags]
-        self._names = [tag.address for tag in connection.tags]
-        self._tags = TagColumns(connection.tags)
-        self._last_us = np.zeros(len(connection.tags), dtype=np.int64)
+        self._items = Items(connection.tags, self._config)
+        self._watch: Watch | None = None
+        self._emit: Callable[[Delivery], Awaitable[None]]
         self._sequence: dict[int, int] = {}
-        self._subscriptions: list[int] = []
-        self._refused: dict[int, int] = {}
         self._retry_at = clock.monotonic() + self.retry_refused_s
         self._messages: asyncio.Queue[_Message] = asyncio.Queue(_QUEUED_MESSAGES)
         self._unsettled = 0
@@ -89,76 +79,58 @@ class OpcUaAdapter:
         """Connect, subscribe and deliver until cancelled; ConnectionLost when the server goes or falls silent."""
         # What it reports as errors, with tracebacks, is what we report as a lost connection.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+        self._emit = emit
         client = await connect(self._config)
         try:
-            await self._begin(client, emit)
-            await self._deliver(client, emit)
+            await self._begin(client)
+            await self._deliver(client)
         except (OSError, TimeoutError, UaError) as error:
             reason = str(error) or type(error).__name__
             raise ConnectionLost(f"{self._config.url}: {reason}") from error
         finally:
+            self._watch = None
             await disconnect(client)
 
     async def change(self, connection: Connection) -> bool:
-        """Take over no change while running: a new adapter does it."""
-        return connection == self._connection
+        """Take over changed tags on the live subscriptions; all else needs a new start, as does a server that fails."""
+        if self._watch is None or replace(connection, tags=()) != replace(self._connection, tags=()):
+            return False
+        try:
+            news = await self._watch.change(connection.tags)
+        except (OSError, TimeoutError, UaError, ConfigurationError) as error:
+            _log.warning("the change needs a new session", connection=connection.name, reason=str(error))
+            return False
+        self._connection = connection
+        await self._report(news)
+        return True
 
-    async def _begin(self, client: Client, emit: Callable[[Delivery], Awaitable[None]]) -> None:
-        nodes = await node_ids(client, self._addresses)
+    async def _begin(self, client: Client) -> None:
+        watch = Watch(client, self._items, self._config, self._clock, self._received)
         now = self._clock.micros()
         gaps = self._status.outage(now)
         self._status.heard_us = now
         if gaps:
-            await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
-        every = list(enumerate(nodes))
-        for start in range(0, len(every), _ITEMS_A_SUBSCRIPTION):
-            chunk = every[start : start + _ITEMS_A_SUBSCRIPTION]
-            subscription = await create_subscription(client, self._config, self._received)
-            self._subscriptions.append(subscription)
-            await self._monitor(client, subscription, chunk, emit)
+            await self._emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+        await self._report(await watch.start())
+        self._watch = watch
         self._status.become("connected", self._clock.micros())
 
-    async def _monitor(
-        self,
-        client: Client,
-        subscription: int,
-        items: list[tuple[int, ua.NodeId | None]],
-        emit: Callable[[Delivery], Awaitable[None]],
-    ) -> None:
-        """Monitor nodes by position; a node the server refuses becomes one BAD reading without a value, once."""
-        refused = await monitor(client, self._config, subscription, items)
+    async def _report(self, news: News) -> None:
+        """Emit a BAD reading without a value for each node newly refused, and the gaps of those that answer again."""
+        if not news:
+            return
         now = self._clock.micros()
-        bad = [node for node in refused if node.position not in self._refused]
-        back = [position for position, _ in items if position in self._refused and position not in _positions(refused)]
-        for node in bad:
-            self._refused[node.position] = now
-            _log.warning(
-                "node refused",
-                connection=self._connection.name,
-                node=self._names[node.position],
-                status=get_name_and_doc(node.status)[0],
-            )
-        gaps = tuple(
-            Gap(self._refused.pop(position), now, "node_refused", int(self._tags.tag_id[position])) for position in back
-        )
-        if bad or gaps:
-            positions, statuses = (
-                [node.position for node in bad],
-                np.array([node.status for node in bad], dtype=np.uint32),
-            )
-            nothing = np.full(len(bad), np.nan)
-            readings = self._tags.readings(positions, now, nothing, Quality.BAD, statuses)
-            await emit(Delivery(self._connection.connection_id, now, readings, gaps=gaps))
+        handles = [item.handle for item, _ in news.refused]
+        statuses = np.array([status for _, status in news.refused], dtype=np.uint32)
+        since = [item.refused_us for item, _ in news.refused]
+        readings = self._items.columns.readings(handles, since, np.full(len(handles), np.nan), Quality.BAD, statuses)
+        await self._emit(Delivery(self._connection.connection_id, now, readings, gaps=tuple(news.gaps)))
 
-    async def _retry_refused(self, client: Client, emit: Callable[[Delivery], Awaitable[None]]) -> None:
-        """Try the refused nodes again now and then: they may appear when the server's project is changed."""
-        if not self._refused or self._clock.monotonic() < self._retry_at:
+    async def _retry_refused(self) -> None:
+        if self._watch is None or not self._items.refused() or self._clock.monotonic() < self._retry_at:
             return
         self._retry_at = self._clock.monotonic() + self.retry_refused_s
-        positions = sorted(self._refused)
-        nodes = await node_ids(client, [self._addresses[position] for position in positions])
-        items = list(zip(positions, nodes, strict=True))
-        await self._monitor(client, self._subscriptions[-1], items, emit)
+        await self._report(await self._watch.retry())
 
     async def _received(self, result: ua.PublishResult) -> None:
         """Take a message or a keep-alive from the library; a message is held until it is durable."""
@@ -168,7 +140,7 @@ class OpcUaAdapter:
         await self._messages.put(message)
         await message.durable
 
-    async def _deliver(self, client: Client, emit: Callable[[Delivery], Awaitable[None]]) -> None:
+    async def _deliver(self, client: Client) -> None:
         """Emit whatever has come, all queued messages as one delivery, until the server is lost."""
         while True:
             messages = [await self._next_message()]
@@ -185,15 +157,15 @@ class OpcUaAdapter:
             self._unsettled += 1
             settle = partial(self._settle, messages)
             if items or gaps:
-                found = decode(items, self._tags, self._names, self._last_us, now)
+                found = decode(items, self._items.columns, self._items.names, self._items.last_us, now)
                 if len(found.readings):
                     self._status.last_reading_us = now
                 delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
                 delivery.gaps, delivery.settle = (*gaps, *found.gaps), settle
-                await emit(delivery)
+                await self._emit(delivery)
             else:
                 settle()
-            await self._retry_refused(client, emit)
+            await self._retry_refused()
 
     def _settle(self, messages: Sequence[_Message]) -> None:
         self._unsettled -= 1
@@ -234,10 +206,6 @@ class OpcUaAdapter:
             items += _data_changes(again or ())
         _log.warning("sequence jump", connection=self._connection.name, subscription=subscription, lost=lost)
         return [Gap(min(before, now), now, "sequence_jump")] if lost else []
-
-
-def _positions(refused: Iterable[BadNode]) -> set[int]:
-    return {node.position for node in refused}
 
 
 def _data_changes(notifications: Iterable[Any]) -> list[Any]:

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     from wellos.protocols.opcua import OpcUaAddress, OpcUaConfig
 
-__all__ = ["BadNode", "connect", "create_subscription", "disconnect", "monitor", "node_ids", "republish"]
+__all__ = [
+    "Monitored",
+    "Wanted",
+    "connect",
+    "create_subscription",
+    "disconnect",
+    "monitor",
+    "node_ids",
+    "remonitor",
+    "republish",
+    "unmonitor",
+]
 
 _REQUEST_TIMEOUT_S = 10.0
 _GOODBYE_S = 3.0
@@ -30,6 +41,7 @@ _NO_FILTER = frozenset(
         StatusCodes.BadMonitoredItemFilterInvalid,
         StatusCodes.BadMonitoredItemFilterUnsupported,
         StatusCodes.BadFilterNotAllowed,
+        StatusCodes.BadDeadbandFilterInvalid,
     }
 )
 _KINDS = {
@@ -41,11 +53,27 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class BadNode:
-    """A node that the server does not let us monitor."""
+class Wanted:
+    """How a node is to be monitored."""
 
-    position: int
+    handle: int
+    node: ua.NodeId | None
+    """None: the server does not know the namespace."""
+    sampling_ms: float = 0
+    queue_size: int = 100
+    absolute: float = 0
+    """Deadband in the node's own unit; 0: none."""
+    percent: float = 0
+    """Deadband in percent of the node's range; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What the server made of it: its number of the item, or (status not 0) why it refused."""
+
+    handle: int
     status: int
+    item_id: int = 0
 
 
 async def connect(config: OpcUaConfig) -> Client:
@@ -114,57 +142,109 @@ async def create_subscription(
     return int(result.SubscriptionId)
 
 
-async def monitor(
-    client: Client, config: OpcUaConfig, subscription: int, items: Sequence[tuple[int, ua.NodeId | None]]
-) -> list[BadNode]:
-    """Create monitored items whose client handle is the tag's position; return those the server refused.
+async def monitor(client: Client, subscription: int, items: Sequence[Wanted]) -> list[Monitored]:
+    """Create monitored items; return the fate of each.
 
-    The filter asks for every new time stamp, changed value or not; servers that know no filter are asked without.
+    The filter asks for every new time stamp, changed value or not, and for the deadband where one is wanted. What a
+    server cannot filter it is asked for without: more is sent then, never less.
     """
-    refused = [BadNode(position, StatusCodes.BadNodeIdUnknown) for position, node in items if node is None]
-    wanted = [(position, node) for position, node in items if node is not None]
+    fates = {item.handle: Monitored(item.handle, StatusCodes.BadNodeIdUnknown) for item in items if item.node is None}
+    wanted = [item for item in items if item.node is not None]
     for start in range(0, len(wanted), _ITEMS_A_REQUEST):
-        chunk = wanted[start : start + _ITEMS_A_REQUEST]
-        bad = await _create(client, config, subscription, chunk, filtered=True)
-        plain = {node.position for node in bad if node.status in _NO_FILTER}
-        if plain:
-            again = [(position, node) for position, node in chunk if position in plain]
-            bad = [node for node in bad if node.position not in plain]
-            bad += await _create(client, config, subscription, again, filtered=False)
-        refused += bad
-    return refused
+        pending: Sequence[Wanted] = wanted[start : start + _ITEMS_A_REQUEST]
+        for make_filter in _FILTERS:
+            if not pending:
+                break
+            made = await _create(client, subscription, pending, make_filter)
+            fates |= {fate.handle: fate for fate in made}
+            pending = [item for item in pending if fates[item.handle].status in _NO_FILTER]
+    return [fates[item.handle] for item in items]
+
+
+async def remonitor(client: Client, subscription: int, items: Sequence[tuple[int, Wanted]]) -> list[int]:
+    """Change how items (by the server's number) of one subscription are sampled; return their status codes."""
+    statuses: list[int] = []
+    for start in range(0, len(items), _ITEMS_A_REQUEST):
+        chunk = items[start : start + _ITEMS_A_REQUEST]
+        results = await client.uaclient.session.modify_monitored_items(
+            ua.ModifyMonitoredItemsParameters(
+                SubscriptionId=subscription,
+                TimestampsToReturn=ua.TimestampsToReturn.Both,
+                ItemsToModify=[
+                    ua.MonitoredItemModifyRequest(
+                        MonitoredItemId=item_id, RequestedParameters=_parameters(item, _with_deadband(item))
+                    )
+                    for item_id, item in chunk
+                ],
+            )
+        )
+        statuses += [int(result.StatusCode.value) for result in results]
+    return statuses
+
+
+async def unmonitor(client: Client, subscription: int, item_ids: Sequence[int]) -> None:
+    """Delete monitored items; one that is gone already is no error."""
+    for start in range(0, len(item_ids), _ITEMS_A_REQUEST):
+        await client.uaclient.session.delete_monitored_items(
+            ua.DeleteMonitoredItemsParameters(
+                SubscriptionId=subscription, MonitoredItemIds=list(item_ids[start : start + _ITEMS_A_REQUEST])
+            )
+        )
+
+
+def _with_deadband(item: Wanted) -> ua.DataChangeFilter:
+    kind = ua.DeadbandType.Percent if item.percent else ua.DeadbandType.Absolute if item.absolute else None
+    return ua.DataChangeFilter(
+        Trigger=ua.DataChangeTrigger.StatusValueTimestamp,
+        DeadbandType=ua.UInt32(kind or ua.DeadbandType.None_),
+        DeadbandValue=item.percent or item.absolute,
+    )
+
+
+def _every_time(_item: Wanted) -> ua.DataChangeFilter:
+    return ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
+
+
+def _no_filter(_item: Wanted) -> None:
+    return None
+
+
+_FILTERS: tuple[Callable[[Wanted], ua.DataChangeFilter | None], ...] = (_with_deadband, _every_time, _no_filter)
+
+
+def _parameters(item: Wanted, chosen: ua.DataChangeFilter | None) -> ua.MonitoringParameters:
+    parameters = ua.MonitoringParameters(
+        ClientHandle=item.handle, SamplingInterval=item.sampling_ms, QueueSize=item.queue_size
+    )
+    if chosen is not None:
+        parameters.Filter = chosen
+    return parameters
 
 
 async def _create(
     client: Client,
-    config: OpcUaConfig,
     subscription: int,
-    items: Sequence[tuple[int, ua.NodeId]],
-    *,
-    filtered: bool,
-) -> list[BadNode]:
-    requests = []
-    for position, node in items:
-        parameters = ua.MonitoringParameters(
-            ClientHandle=position, SamplingInterval=config.sampling_interval_ms, QueueSize=config.queue_size
+    items: Sequence[Wanted],
+    make_filter: Callable[[Wanted], ua.DataChangeFilter | None],
+) -> list[Monitored]:
+    requests = [
+        ua.MonitoredItemCreateRequest(
+            ItemToMonitor=ua.ReadValueId(NodeId=item.node, AttributeId=AttributeIds.Value),
+            MonitoringMode=ua.MonitoringMode.Reporting,
+            RequestedParameters=_parameters(item, make_filter(item)),
         )
-        if filtered:
-            parameters.Filter = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
-        item = ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value)
-        requests.append(
-            ua.MonitoredItemCreateRequest(
-                ItemToMonitor=item, MonitoringMode=ua.MonitoringMode.Reporting, RequestedParameters=parameters
-            )
-        )
+        for item in items
+    ]
     results = await client.uaclient.session.create_monitored_items(
         ua.CreateMonitoredItemsParameters(
             SubscriptionId=subscription, TimestampsToReturn=ua.TimestampsToReturn.Both, ItemsToCreate=requests
         )
     )
     return [
-        BadNode(position, int(result.StatusCode.value))
-        for (position, _), result in zip(items, results, strict=True)
-        if not result.StatusCode.is_good()
+        Monitored(
+            item.handle, 0 if result.StatusCode.is_good() else int(result.StatusCode.value), result.MonitoredItemId
+        )
+        for item, result in zip(items, results, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from asyncua.server.server import Server
 from streaming.adapters.opcua import OpcUaAdapter
 from streaming.delivery import Status
 from tests.fix_adapters import Collector, free_port, make_connection, make_tag, running
-from wellos.clock import to_micros
+from wellos.clock import WallClock, to_micros
 from wellos.quality import Quality
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from wellos.registry import Connection
+    from wellos.registry import Connection, Tag
 
 URI = "urn:wellos:test"
 AT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -214,7 +215,7 @@ async def test_a_message_is_acknowledged_when_it_is_durable() -> None:
 
 
 async def test_more_nodes_than_one_subscription_or_request_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.adapters.opcua._ITEMS_A_SUBSCRIPTION", 30)
+    monkeypatch.setattr("streaming.adapters.opcua_watch._ITEMS_A_SUBSCRIPTION", 30)
     monkeypatch.setattr("streaming.adapters.opcua_session._ITEMS_A_REQUEST", 7)
     names = [f"n{number}" for number in range(100)]
     async with field(names) as server:
@@ -222,3 +223,81 @@ async def test_more_nodes_than_one_subscription_or_request_takes(monkeypatch: py
         async with running(connection_to(server.port, *names), collector):
             await collector.until(lambda: len(set(collector.readings["tag_id"].tolist())) == 100)
     assert not collector.rejected
+
+
+def retagged(connection: Connection, *tags: Tag) -> Connection:
+    return replace(connection, tags=tags)
+
+
+async def test_a_change_of_tags_touches_only_what_changed() -> None:
+    async with field(["a", "b", "c", "d"]) as server:
+        collector = Collector()
+        before = connection_to(server.port, "a", "b", "c")
+        a, b, _ = before.tags
+        async with running(before, collector) as session:
+            await collector.until(lambda: len(collector.readings) == 3)
+            (subscription,) = server.server.iserver.subscription_service.subscriptions.values()
+            service = subscription.monitored_item_srv
+            kept = set(service._monitored_items)
+            moved, scaled = replace(b, address=f"nsu={URI};s=d"), replace(a, scale=10.0)
+            after = retagged(before, scaled, moved, make_tag(200, f"nsu={URI};s=missing"))
+            assert await session.adapter.change(after)
+            assert len(kept & set(service._monitored_items)) == 1, "only the item of a is the same"
+            assert len(service._monitored_items) == 2
+            assert len(server.server.iserver.subscription_service.subscriptions) == 1
+            await server.write("a", 3.0)
+            await server.write("b", 4.0)
+            await server.write("d", 5.0)
+            await collector.until(lambda: 5.0 in collector.values(101) and 30.0 in collector.values(100))
+            assert await session.adapter.change(after), "a second time nothing changes"
+    assert collector.values(100) == [0.0, 30.0]
+    assert collector.values(101) == [0.0, 0.0, 5.0]
+    assert collector.of(200)["quality"].tolist() == [Quality.BAD]
+    assert not collector.gaps
+    assert not collector.rejected
+
+
+async def test_readings_flow_through_many_changes() -> None:
+    async with field(["a", "b"]) as server:
+        collector = Collector()
+        both = connection_to(server.port, "a", "b", queue_size=1000)
+        one = retagged(both, both.tags[0])
+        async with running(one, collector) as session:
+            await collector.until(lambda: len(collector.readings) == 1)
+            for number in range(100):
+                await server.write("a", float(number), AT + timedelta(seconds=number))
+                if number % 5 == 0:
+                    assert await session.adapter.change(both if number % 10 else one)
+                await asyncio.sleep(0.002)
+            await collector.until(lambda: len(collector.of(100)) == 101)
+    assert collector.values(100)[1:] == [float(number) for number in range(100)]
+    assert not collector.gaps
+
+
+async def test_another_server_or_credential_is_a_new_start() -> None:
+    async with field(["a"]) as server:
+        collector, status = Collector(), Status()
+        connection = connection_to(server.port, "a")
+        adapter = OpcUaAdapter(connection, WallClock(), status)
+        assert not await adapter.change(connection), "not connected yet"
+        async with running(connection, collector, status) as session:
+            await collector.until(lambda: status.state == "connected")
+            assert not await session.adapter.change(replace(connection, config=connection.config | {"user": "me"}))
+            broken = retagged(connection, make_tag(5, "no node id"))
+            assert not await session.adapter.change(broken)
+
+
+async def test_a_deadband_is_applied_by_the_server_and_changes_with_the_tag() -> None:
+    async with field(["a"]) as server:
+        collector = Collector()
+        connection = connection_to(server.port, "a", deadband="absolute")
+        tag = replace(connection.tags[0], deadband=10.0, scale=2.0)
+        async with running(retagged(connection, tag), collector) as session:
+            await collector.until(lambda: len(collector.readings) == 1)
+            for second, value in enumerate((4.0, 10.0, 12.0, 20.0)):
+                await server.write("a", value, AT + timedelta(seconds=second))
+            await collector.until(lambda: 40.0 in collector.values(100))
+            assert collector.values(100) == [0.0, 20.0, 40.0]
+            assert await session.adapter.change(retagged(connection, replace(tag, deadband=0.0)))
+            await server.write("a", 20.5, AT + timedelta(seconds=9))
+            await collector.until(lambda: 41.0 in collector.values(100))

@@ -37,6 +37,15 @@ class OpcUaConfig(Credentials):
         le=3_600_000,
         description="How often the server samples a node; 0: as fast as it can, -1: as published.",
     )
+    sample_by_interval: bool = Field(
+        default=False,
+        description="Sample each polled tag's node at the tag's `interval_s` instead.",
+    )
+    deadband: Literal["device", "absolute", "percent"] = Field(
+        "device",
+        description="Who applies each tag's `deadband`: the device by itself, or the server: as an absolute change, or "
+        "as percent of the range `low` to `high` (for tags that have one). Asked without where the server knows none.",
+    )
     queue_size: int = Field(
         100, ge=1, le=100_000, description="Changes the server keeps for a node between two messages or while cut off."
     )
