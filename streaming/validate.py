@@ -239,7 +239,10 @@ class Validator:
         repeated[rows] = seen.any(axis=1)
         within = np.lexsort((bits, times, tags))  # stable: of equal ones the first received comes first
         same = (np.diff(tags[within]) == 0) & (np.diff(times[within]) == 0) & (bits[within][1:] == bits[within][:-1])
-        same &= quality[within][1:] <= quality[within][:-1]
+        # Against the best so far of the same reading, which is not always the one just before.
+        group = np.concatenate(([0], np.cumsum(~same))) * 4
+        best = np.maximum.accumulate(group + quality[within])
+        same &= group[1:] + quality[within][1:] <= best[:-1]
         repeated[rows[within[1:][same]]] = True
         return repeated
 

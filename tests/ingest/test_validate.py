@@ -7,7 +7,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streaming.validate import Validator, physical_limits
@@ -154,6 +154,7 @@ def test_new_limits_apply_and_memory_stays() -> None:
 _READING = st.tuples(st.integers(1, 3), st.integers(0, 4), st.sampled_from([0.0, 1.0, math.nan]), st.integers(1, 2))
 
 
+@example([[(1, 2, 0.0, 2), (1, 2, 0.0, 1), (1, 2, 0.0, 2)]])
 @given(st.lists(st.lists(_READING, max_size=12), max_size=5))
 def test_duplicates_equal_a_plain_model(batches: list[list[tuple[int, int, float, int]]]) -> None:
     made = validator(tag(1), tag(2), tag(3))
