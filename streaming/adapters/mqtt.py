@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,20 +14,70 @@ from streaming.adapters.rows import Rows
 from streaming.adapters.sparkplug_decode import SparkplugDecoder, rebirth_request
 from streaming.adapters.tags import TagColumns
 from streaming.delivery import Delivery
-from wellos.protocols.mqtt import MqttConfig, parse_address
+from wellos.errors import ConfigurationError
+from wellos.protocols.mqtt import MqttConfig, parse_sparkplug
+from wellos.protocols.mqtt_topics import covers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from streaming.delivery import Status
+    from streaming.delivery import Rejected, Status
     from wellos.clock import Clock
-    from wellos.protocols.mqtt import MqttAddress, SparkplugAddress
     from wellos.registry import Connection
 
 __all__ = ["MqttAdapter"]
 
 _log = structlog.get_logger(__name__)
 _MESSAGES_A_DELIVERY = 500
+_LEFT_BEHIND = 1000
+"""Subscriptions of an earlier life that are given up, at most, in one."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """How messages become readings, as one state of the registry has it."""
+
+    connection: Connection
+    config: MqttConfig
+    filters: tuple[str, ...]
+    tags: TagColumns
+    plain: PlainDecoder | None
+    sparkplug: SparkplugDecoder | None
+
+    @property
+    def session(self) -> str:
+        """The client's name at the broker."""
+        return self.config.client_id or f"wellos-{self.connection.tenant}-{self.connection.name}"
+
+    def continues(self, other: _Reading) -> bool:
+        """Whether all but tags and topics is as in the other."""
+        same = {"subscribe": (), "topics": ()}
+        ours, theirs = self.config.model_copy(update=same), other.config.model_copy(update=same)
+        return ours == theirs and self.session == other.session
+
+    def wants(self, topic: str) -> bool:
+        """Whether one of our subscriptions delivers the topic."""
+        return any(covers(self._bare(name), topic) for name in self.filters)
+
+    def filter_of(self, topic: str) -> str:
+        """Return the filter that an address with this topic would have asked for."""
+        parts = topic.split("/")
+        name = f"{parts[0]}/{parts[1]}/+/{parts[3]}/#" if self.sparkplug and len(parts) > 3 else topic  # noqa: PLR2004
+        return f"$share/{self.config.group}/{name}" if self.config.group else name
+
+    def _bare(self, name: str) -> str:
+        return name.split("/", 2)[2] if self.config.group else name
+
+
+def _reading(connection: Connection) -> _Reading:
+    config = MqttConfig.parse(connection.config)
+    tags = TagColumns(connection.tags)
+    if config.payload == "plain":
+        plain = PlainDecoder(config, connection.tenant, connection.tags)
+        return _Reading(connection, config, plain.filters, tags, plain, None)
+    addresses = [parse_sparkplug(tag.address) for tag in connection.tags]
+    sparkplug = SparkplugDecoder(addresses, [tag.tag_id for tag in connection.tags])
+    return _Reading(connection, config, config.filters(addresses), tags, None, sparkplug)
 
 
 class MqttAdapter:
@@ -39,75 +90,93 @@ class MqttAdapter:
 
     def __init__(self, connection: Connection, clock: Clock, status: Status) -> None:
         """Parse configuration and addresses; ConfigurationError names what is wrong."""
-        self._connection = connection
         self._clock = clock
         self._status = status
-        self._config = MqttConfig.parse(connection.config)
-        addresses = [parse_address(tag.address, self._config.payload) for tag in connection.tags]
-        self._filters = self._config.filters(addresses)
-        self._tags = TagColumns(connection.tags)
-        self._sparkplug: SparkplugDecoder | None = None
-        if self._config.payload == "sparkplug":
-            tag_ids = [tag.tag_id for tag in connection.tags]
-            self._sparkplug = SparkplugDecoder(cast("list[SparkplugAddress]", addresses), tag_ids)
-        self._plain = PlainDecoder(
-            [] if self._sparkplug else cast("list[MqttAddress]", addresses),
-            self._config.time_pointer,
-            self._config.quality_pointer,
-        )
+        self._reading = _reading(connection)
+        self._link: Link | None = None
+        self._left: set[str] = set()
 
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         """Connect and deliver until cancelled; ConnectionLost when the broker goes or refuses us."""
-        name = self._config.client_id or f"wellos-{self._connection.tenant}-{self._connection.name}"
-        link = Link(self._config, name)
-        connected = False
+        link = Link(self._reading.config, self._reading.session)
         try:
-            kept = await link.open(self._filters)
+            kept = await link.open(self._reading.filters)
             now = self._clock.micros()
             # At QoS 0 the broker keeps nothing for a client that is away, session or not.
-            gaps = () if kept and self._config.qos else self._status.outage(now, "session_lost")
+            gaps = () if kept and self._reading.config.qos else self._status.outage(now, "session_lost")
             self._status.heard_us = now
             self._status.become("connected", now)
-            connected = True
+            self._link = link
             if gaps:
-                await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
-            for node in self._sparkplug.begin(now) if self._sparkplug else ():
-                link.publish(*rebirth_request(node, now))
+                await emit(Delivery(self._reading.connection.connection_id, now, gaps=gaps))
+            if self._reading.sparkplug:
+                self._ask(link, self._reading.sparkplug.begin(now), now)
             while True:
                 messages = await link.messages(_MESSAGES_A_DELIVERY)
                 if messages:
                     await self._deliver(link, messages, emit)
         finally:
+            connected, self._link = self._link is not None, None
             if connected and not link.timed_out:
                 self._status.heard_us = self._clock.micros()
             await link.close()
 
     async def change(self, connection: Connection) -> bool:
-        """Take over no change while running: a new adapter does it."""
-        return connection == self._connection
+        """Take over other tags and topics: what is new is subscribed to, what is gone no longer, the rest untouched."""
+        link, old = self._link, self._reading
+        if link is None:
+            return False
+        try:
+            new = _reading(connection)
+        except ConfigurationError:
+            return False  # A new adapter says so, in the connection's status.
+        gone = sorted(set(old.filters) - set(new.filters))
+        if not new.continues(old):
+            if (new.config.url, new.session) == (old.config.url, old.session):
+                # The next adapter continues the session, and would be sent what nobody reads any more.
+                link.subscribe((), gone)
+            return False
+        self._reading = new
+        link.subscribe(sorted(set(new.filters) - set(old.filters)), gone)
+        if new.sparkplug and old.sparkplug:
+            now = self._clock.micros()
+            self._ask(link, new.sparkplug.continue_from(old.sparkplug, now), now)
+        return True
+
+    def _ask(self, link: Link, nodes: Iterable[tuple[str, str]], now_us: int) -> None:
+        for node in nodes:
+            _log.info("rebirth requested", connection=self._reading.connection.name, group=node[0], node=node[1])
+            link.publish(*rebirth_request(node, now_us))
 
     async def _deliver(
         self, link: Link, messages: Sequence[Message], emit: Callable[[Delivery], Awaitable[None]]
     ) -> None:
         now = self._clock.micros()
         self._status.heard_us = now
-        rows = Rows()
+        reading, rows = self._reading, Rows()
+        asked = []
         for message in messages:
-            if self._sparkplug is None:
-                self._plain.decode(message.topic, message.payload, now, rows, retained=message.retained)
-                continue
-            ask = self._sparkplug.decode(message.topic, message.payload, now, rows, repeated=message.repeated)
-            if ask is not None:
-                _log.info("rebirth requested", connection=self._connection.name, group=ask[0], node=ask[1])
-                link.publish(*rebirth_request(ask, now))
-        readings = rows.readings(self._tags)
+            if reading.plain:
+                reading.plain.decode(message.topic, message.payload, now, rows, retained=message.retained)
+            elif reading.sparkplug:
+                asked.append(
+                    reading.sparkplug.decode(message.topic, message.payload, now, rows, repeated=message.repeated)
+                )
+        self._ask(link, [node for node in asked if node], now)
+        self._leave(link, rows.rejected)
+        readings = rows.readings(reading.tags)
         settle = partial(link.acknowledge, messages)
         if not len(readings) and not rows.rejected and not rows.gaps:
             settle()
             return
         if len(readings):
             self._status.last_reading_us = now
-        delivery = Delivery(
-            self._connection.connection_id, now, readings, tuple(rows.rejected), tuple(rows.gaps), settle
-        )
-        await emit(delivery)
+        number = reading.connection.connection_id
+        await emit(Delivery(number, now, readings, tuple(rows.rejected), tuple(rows.gaps), settle))
+
+    def _leave(self, link: Link, rejected: Sequence[Rejected]) -> None:
+        """Give up what the session still subscribes to from before the registry changed while we were away."""
+        for topic in {item.source for item in rejected if item.reason == "unknown_tag"} - self._left:
+            if not self._reading.wants(topic) and len(self._left) < _LEFT_BEHIND:
+                self._left.add(topic)
+                link.subscribe((), [self._reading.filter_of(topic)])

@@ -113,9 +113,8 @@ class Link:
                 # The library resolves names and shakes hands blocking.
                 await asyncio.to_thread(self._connect, parts.hostname or "", port)
                 present = await self._connected
-                options: Any = [(name, self._subscription()) for name in filters]
-                self._client.subscribe(options)
-                if not present:
+                self.subscribe(filters)
+                if not present and filters:
                     # A kept session has its subscriptions, and may have more waiting than our inbox takes: the answer
                     # comes behind all that, and nobody would empty the inbox here.
                     await self._subscribed
@@ -123,6 +122,14 @@ class Link:
             reason = self._lost or str(error) or type(error).__name__
             raise ConnectionLost(f"{self.address}: cannot connect: {reason}") from error
         return present
+
+    def subscribe(self, filters: Sequence[str], gone: Sequence[str] = ()) -> None:
+        """Subscribe to these and no longer to those. A refusal ends the connection, said by `messages`."""
+        if filters:
+            options: Any = [(name, self._subscription()) for name in filters]
+            self._client.subscribe(options)
+        if gone:
+            self._client.unsubscribe(list(gone))
 
     def _connect(self, host: str, port: int) -> None:
         if self._config.version == _VERSION_5:
@@ -197,12 +204,10 @@ class Link:
             self._connected.set_result(bool(flags.session_present))
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:  # noqa: ANN401
-        if self._subscribed.done():
-            return
         refused = [str(reason) for reason in reasons if reason.value >= _REFUSED]
         if refused:
             self._fail(f"the broker refused a subscription: {', '.join(refused)}")
-        else:
+        elif not self._subscribed.done():
             self._subscribed.set_result(None)
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:  # noqa: ANN401

@@ -52,6 +52,15 @@ class Rows:
         self.statuses.append(status)
         self.flags.append(flags)
 
+    def extend(self, positions: list[int], time_us: int, values: list[float], status: int, flags: int) -> None:
+        """Append the readings of many tags that have all but the value in common."""
+        count = len(positions)
+        self.positions += positions
+        self.times += [time_us] * count
+        self.values += values
+        self.statuses += [status] * count
+        self.flags += [flags] * count
+
     def reject(self, error: PayloadError, topic: str, payload: bytes) -> None:
         """Keep what could not be used whole, up to the size that may be held."""
         original = payload[:_KEPT_OF_TOO_LARGE] if error.reason == "too_large" else payload

@@ -77,6 +77,14 @@ class SparkplugDecoder:
             self._nodes[key] = _Node(asked_us=now_us)
         return list(self._tags)
 
+    def continue_from(self, old: SparkplugDecoder, now_us: int) -> list[_Key]:
+        """Take over what another decoder knows of our nodes; return those to ask, which have tags that it had not."""
+        self._nodes = {key: node for key, node in old._nodes.items() if key in self._tags}
+        new = [key for key, tags in self._tags.items() if not tags.keys() <= old._tags.get(key, {}).keys()]
+        for key in new:
+            self._nodes.setdefault(key, _Node()).asked_us = now_us
+        return new
+
     def decode(
         self, topic: str, payload: bytes, received_us: int, rows: Rows, *, repeated: bool = False
     ) -> _Key | None:

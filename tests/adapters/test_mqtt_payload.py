@@ -4,20 +4,25 @@ import json
 import math
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.adapters.mqtt_payload import MAX_BYTES, MAX_DEPTH, PlainDecoder, epoch_micros, quality_code
+from streaming.adapters.mqtt_payload import MAX_BYTES, MAX_DEPTH, MAX_ROWS, PlainDecoder, quality_code
+from streaming.adapters.mqtt_time import epoch_micros
 from streaming.adapters.rows import PayloadError, Rows
 from streaming.adapters.tags import TagColumns
 from tests.fix_adapters import make_tag
 from wellos.clock import from_micros
-from wellos.protocols.mqtt import parse_plain
+from wellos.protocols.mqtt import MqttConfig
 from wellos.quality import Quality
 from wellos.readings import Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RECEIVED_US = 1_800_000_000_000_000
 AT = "2026-11-01T12:00:00.5Z"
@@ -32,10 +37,18 @@ ADDRESSES = [
 
 
 def decoded(topic: str, payload: Any, *, retained: bool = False) -> Rows:  # noqa: ANN401 - JSON or bytes
-    decoder = PlainDecoder([parse_plain(text) for text in ADDRESSES], "/time", "/quality")
+    return fed(decoder(ADDRESSES), topic, payload, retained=retained)
+
+
+def decoder(addresses: Sequence[str], **config: Any) -> PlainDecoder:  # noqa: ANN401 - any setting
+    tags = [make_tag(number, text) for number, text in enumerate(addresses)]
+    return PlainDecoder(MqttConfig.parse({"url": "mqtt://b", **config}), "permian", tags)
+
+
+def fed(to: PlainDecoder, topic: str, payload: Any, *, retained: bool = False) -> Rows:  # noqa: ANN401
     rows = Rows()
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    decoder.decode(topic, raw, RECEIVED_US, rows, retained=retained)
+    to.decode(topic, raw, RECEIVED_US, rows, retained=retained)
     return rows
 
 
@@ -147,10 +160,55 @@ def test_a_retained_value_needs_a_time() -> None:
         (1793534400500000, AT_US),
         (1793534400500000999, AT_US),
         (0, 0),
+        ("1793534400.5", AT_US),
+        (" 1793534400500 ", AT_US),
+        ("1793534400500000999", AT_US),
     ],
 )
 def test_time_forms(raw: object, micros: int) -> None:
     assert epoch_micros(raw) == micros
+
+
+@pytest.mark.parametrize(
+    "raw", ["20261101", "20261101120000", "2026-11-01", "12:00:00Z", "1.5", "0x6A", "", "9" * 400, 10**400, -1, 1e23]
+)
+def test_times_that_might_mean_something_else_are_refused(raw: object) -> None:
+    with pytest.raises(PayloadError):
+        epoch_micros(raw, ZoneInfo("UTC"))
+
+
+def test_local_times_need_a_zone_and_an_hour_that_is_there_once() -> None:
+    chicago = ZoneInfo("America/Chicago")
+    assert epoch_micros("2026-11-01T06:00:00.5", chicago) == AT_US
+    assert epoch_micros("2026-11-01T12:00:00.5Z", chicago) == AT_US, "a zone of its own counts"
+    for text in ("2026-11-01T01:30:00", "2026-03-08T02:30:00"):
+        with pytest.raises(PayloadError, match="twice or never"):
+            epoch_micros(text, chicago)
+
+
+def test_a_date_beside_a_time_of_day() -> None:
+    host = decoder(["t"], time_pointer="/at/time", date_pointer="$.at.date", timezone="America/Chicago")
+    at = {"date": "2026-11-01", "time": "06:00:00.5"}
+    assert fed(host, "t", {"at": at, "value": 1}).times == [AT_US]
+    assert fed(host, "t", {"at": at | {"date": 5}, "value": 1}).rejected
+    assert fed(host, "t", {"at": {"time": "06:00:00"}, "value": 1}).rejected
+
+
+ROWS = {"values": [{"id": "tag_0", "v": 1.5, "t": 1793534400500, "q": True}, {"id": "b", "v": 2, "q": False}]}
+
+
+def test_arrays_of_readings() -> None:
+    pointers = {"rows_pointer": "/values", "row_name_pointer": "/id", "row_value_pointer": "/v"}
+    host = decoder(["gw", "gw#/b"], time_pointer="/t", quality_pointer="/q", **pointers)
+    rows = fed(host, "gw", ROWS | {"t": AT})
+    assert (rows.positions, rows.values, rows.times, rows.statuses) == ([0, 1], [1.5, 2.0], [AT_US, AT_US], [192, 0])
+    more = {"values": [*ROWS["values"], {"id": "zz", "v": 1}]}
+    assert [item.reason for item in fed(host, "gw", more).rejected] == ["unknown_tag"]
+    assert not fed(host, "gw", more).rejected, "an unknown name is reported once"
+    bad = fed(host, "gw", {"values": [7, {"id": "b"}, {"id": "b", "v": 1, "q": "?"}, {"id": "b", "v": 4}]})
+    assert (bad.values, len(bad.rejected), bad.rejected[0].detail.count("reading")) == ([4.0], 1, 3)
+    assert fed(host, "gw", {"values": {}}).rejected
+    assert fed(host, "gw", {"values": [0] * (MAX_ROWS + 1)}).rejected[0].reason == "too_large"
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

@@ -235,8 +235,8 @@ def test_all_mistakes_at_once_by_line() -> None:
         (13, "unit"),
         (14, "name"),
         (14, "well"),
-        (14, "address"),
         (14, "nam"),
+        (14, "address"),
     ]
 
 
@@ -250,6 +250,24 @@ def test_the_address_of_a_sparkplug_tag() -> None:
     assert check(tags(text, "{name: a, well: PB-001, address: 'g/n/d:oil'}").encode(), "f").fleet.counts()["tags"] == 1
     (problem,) = problems_of(tags(text, "{name: a, well: PB-001, address: 'w/1#/value'}"))
     assert "Sparkplug" in problem.message
+
+
+def test_tags_found_by_their_topic_need_no_address() -> None:
+    text = MQTT.replace("'mqtt://b'", "'mqtt://b', topics: ['{tenant}/{well}/{tag}']")
+    both = ("{name: a, well: PB-001}", "{name: b, well: PB-001, address: '#/v'}", "{name: c, well: PB-002, address: x}")
+    assert check(tags(text, *both).encode(), "f").fleet.counts()["tags"] == 3
+    (problem,) = problems_of(tags(text, "{name: a/b, well: PB-001}"))
+    assert (problem.field, problem.value) == (f"{TAG}[0].name", "a/b")
+    whole = text.replace("{tenant}/{well}/{tag}", "f/{well}")
+    assert check(tags(whole, "{name: a/b, well: PB-001}").encode(), "f").fleet.counts()["tags"] == 1
+    (problem,) = problems_of(tags(MQTT, "{name: a, well: PB-001}"))
+    assert (problem.field, problem.message) == (f"{TAG}[0].address", "is required")
+    (problem,) = problems_of(tags(text.replace("{well}", "{wel}"), "{name: a, well: PB-001}"))
+    assert "captures {wel}" in problem.message
+    (problem,) = problems_of(
+        tags(text.replace("topics", "payload: sparkplug, topics"), "{name: a, well: PB-001, address: 'g/n:m'}")
+    )
+    assert problem.field == "tenants[0].connections[0].config.topics"
 
 
 def test_overlapping_registers_of_other_types_are_allowed() -> None:

@@ -23,6 +23,7 @@ from wellos.fleet.units import unit_problem
 from wellos.protocols import CONFIGS, Address, address_parser
 from wellos.protocols.config import environment_name
 from wellos.protocols.modbus import ModbusAddress, classic_register
+from wellos.protocols.mqtt import MqttAddress
 from wellos.validation import did_you_mean, problems_of
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class _Checker:
             tags.append(self._tag(item, where, names))
             self._mode(table, item, where)
             if parse is not None:
-                self._address(item, where, parse, seen)
+                self._address(table, item, where, parse, seen)
         return None if entry is None else FleetConnection(entry, tuple(tag for tag in tags if tag is not None))
 
     def _config(self, table: Table, path: _Path) -> Callable[[str], Address] | None:
@@ -204,15 +205,26 @@ class _Checker:
             problem = Problem("a Modbus device is polled and never reports by itself", "Write poll.", value="rbe")
             self.refuse((*path, "mode"), problem)
 
-    def _address(self, table: Table, path: _Path, parse: Callable[[str], Address], seen: dict[Address, int]) -> None:
-        text, where = table.get("address"), (*path, "address")
+    def _address(
+        self,
+        connection: Table,
+        table: Table,
+        path: _Path,
+        parse: Callable[[str], Address],
+        seen: dict[Address, int],
+    ) -> None:
+        text, where = table.get("address", ""), (*path, "address")
         if not isinstance(text, str):
             return
         try:
             address = parse(text)
         except ConfigurationError as error:
-            for problem in error.problems:
+            missing = Problem("is required", "Add address: where the connection finds it.")
+            for problem in error.problems if "address" in table else (missing,):
                 self.refuse(where, problem)
+            return
+        if isinstance(address, MqttAddress) and not address.topic:
+            self._levels(connection, table, path)
             return
         if first := seen.get(address):
             message = f"is read twice over this connection, first on line {first}"
@@ -222,6 +234,15 @@ class _Checker:
         if isinstance(address, ModbusAddress) and (meant := classic_register(address)) is not None:
             remedy = f"If the device's manual counts from 1, write {meant}."
             self.warn(where, Problem("looks like the 1-based notation; registers count from 0", remedy, value=text))
+
+    def _levels(self, connection: Table, table: Table, path: _Path) -> None:
+        """A tag found by its topic: what is captured stands in one level."""
+        in_topic = "{tag}" in str(connection["config"].get("topics"))
+        for key in ("well", "name") if in_topic else ("well",):
+            text = table.get(key)
+            if isinstance(text, str) and any(letter in text for letter in "/+#"):
+                problem = Problem("holds one of / + #, so that no topic names it", "Give its address.", value=text)
+                self.refuse((*path, key), problem)
 
     def _entry(self, model: type[_Model], table: Table, path: _Path, children: tuple[str, ...] = ()) -> _Model | None:
         own = {key: value for key, value in table.items() if key not in children} if children else table

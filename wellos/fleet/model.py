@@ -103,7 +103,11 @@ class TagEntry(Entry):
 
     name: Name = Field(description="Name, unique in the well.")
     well: str = Field(description="Name of a well of the same tenant.")
-    address: str = Field(description="Where the connection finds it; the form depends on the protocol.")
+    address: str = Field(
+        "",
+        description="Where the connection finds it; the form depends on the protocol. Required, but for an MQTT "
+        "connection with `topics`.",
+    )
     unit: str | None = Field(None, description="Unit of the value after scale and offset.")
     quantity: str | None = Field(None, description="Kind of measurement; sets the physical limits.")
     scale: Annotated[float, AfterValidator(_scale)] = Field(1.0, description="Factor on the raw value.")

@@ -41,7 +41,7 @@ def _fields(model: type[BaseModel]) -> str:
 
 
 def _default(value: object) -> str:
-    if value is None:
+    if value is None or value == "":
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -24,6 +24,6 @@ CONFIGS: dict[str, type[ProtocolConfig]] = {"opcua": OpcUaConfig, "modbus": Modb
 def address_parser(protocol: str, config: Mapping[str, object]) -> Callable[[str], Address]:
     """Return the parser of the addresses of a connection; it raises ConfigurationError. KeyError: no such protocol."""
     if protocol == "mqtt":
-        return mqtt.parse_sparkplug if config.get("payload") == "sparkplug" else mqtt.parse_plain
+        return mqtt.address_parser(config)
     parsers: dict[str, Callable[[str], Address]] = {"opcua": opcua.parse_address, "modbus": modbus.parse_address}
     return parsers[protocol]

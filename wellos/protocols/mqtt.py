@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from wellos.protocols.config import Credentials, address_problem, url_of
+from wellos.protocols.mqtt_topics import MAX_TOPIC_BYTES, TopicTemplate, check_filter, covers, parse_template
+from wellos.protocols.pointer import parse_pointer, written_pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pydantic import ValidationInfo
 
 __all__ = [
     "MqttAddress",
     "MqttConfig",
     "SparkplugAddress",
-    "parse_address",
+    "address_parser",
     "parse_plain",
-    "parse_pointer",
     "parse_sparkplug",
 ]
 
-_MAX_TOPIC = 65_535
-_BAD_ESCAPE = re.compile(r"~(?![01])")
 _SPARKPLUG = "group/node:metric or group/node/device:metric"
-
-
-def parse_pointer(text: str) -> tuple[str, ...]:
-    """Return the steps of a JSON pointer (RFC 6901); the empty text is the whole document. ValueError if it is none."""
-    if text and not text.startswith("/"):
-        raise ValueError(f"must begin with / | Write /{text}")
-    if _BAD_ESCAPE.search(text):
-        raise ValueError("has a ~ that is not ~0 (for ~) or ~1 (for /) | See RFC 6901")
-    return tuple(step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:])
 
 
 def _pointer(text: str) -> str:
@@ -42,12 +35,19 @@ def _pointer(text: str) -> str:
     return text
 
 
-def _filter(text: str) -> str:
-    levels = text.split("/")
-    if not text or "\0" in text or len(text.encode()) > _MAX_TOPIC:
-        raise ValueError("is not a topic filter | E.g. wells/+/readings or wells/#")
-    if any(("#" in level or "+" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]:
-        raise ValueError("has a wildcard out of place | + takes a whole level, # the last one")
+def _value_pointer(text: str) -> str:
+    parse_pointer(text.replace("{tag}", "x"))
+    return text
+
+
+def _template(text: str) -> str:
+    parse_template(text)
+    return text
+
+
+def _zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("is not an IANA time zone | E.g. UTC or America/Chicago")
     return text
 
 
@@ -70,34 +70,80 @@ class MqttConfig(Credentials):
     payload: Literal["plain", "sparkplug"] = Field(
         "plain", description="`plain`: JSON or bare numbers by topic; `sparkplug`: Sparkplug B."
     )
-    subscribe: Annotated[tuple[Annotated[str, AfterValidator(_filter)], ...], Field(strict=False)] = Field(
-        (), description="Topic filters; unset: derived from the addresses of the tags."
+    subscribe: Annotated[tuple[Annotated[str, AfterValidator(check_filter)], ...], Field(strict=False)] = Field(
+        (), description="Topic filters; unset: derived from `topics` and the addresses of the tags."
+    )
+    topics: Annotated[tuple[Annotated[str, AfterValidator(_template)], ...], Field(strict=False)] = Field(
+        (),
+        description="Plain: forms of topics, `{tenant}/{well}/{tag}` or `field/{well}/data`, by which tags without a "
+        "topic in their address are found. Of several that fit the most literal counts.",
     )
     qos: Literal[1, 0] = Field(
         1, description="Quality of service: 1, at least once, repeats dropped here; with 0 messages may be lost."
     )
+    value_pointer: Annotated[str, AfterValidator(_value_pointer)] | None = Field(
+        None,
+        description="With `topics`: pointer to the value of a tag whose address has none; `{tag}` in it is the tag's "
+        "name. Unset: `/value` (or a bare number), and `/values/{tag}` where the topic does not name the tag.",
+    )
     time_pointer: Annotated[str, AfterValidator(_pointer)] = Field(
-        "/time", description="JSON pointer to the source time (RFC 3339 text, or epoch s, ms, us, ns by magnitude)."
+        "/time",
+        description="JSON pointer or JSONPath to the source time (RFC 3339 text, or epoch s, ms, us, ns by magnitude).",
+    )
+    date_pointer: Annotated[str, AfterValidator(_pointer)] | None = Field(
+        None, description="Pointer to the date, where `time_pointer` leads to a time of day alone."
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
+        None, description="IANA zone of times written without one; unset: such times are refused."
     )
     quality_pointer: Annotated[str, AfterValidator(_pointer)] = Field(
-        "/quality", description="JSON pointer to the quality (GOOD, UNCERTAIN, BAD or 2, 1, 0)."
+        "/quality", description="Pointer to the quality (GOOD, UNCERTAIN, BAD, STALE, or 2, 1, 0, or true, false)."
+    )
+    rows_pointer: Annotated[str, AfterValidator(_pointer)] | None = Field(
+        None,
+        description="Pointer to an array of readings, one object each, where gateways send such. Time and quality are "
+        "looked for in the row, then in the message; a tag's pointer is its name in the rows, by default its own.",
+    )
+    row_name_pointer: Annotated[str, AfterValidator(_pointer)] = Field(
+        "/name", description="With `rows_pointer`: pointer within a row to the name."
+    )
+    row_value_pointer: Annotated[str, AfterValidator(_pointer)] = Field(
+        "/value", description="With `rows_pointer`: pointer within a row to the value."
     )
     group: Annotated[str, AfterValidator(_share)] | None = Field(
         None, min_length=1, max_length=128, description="Shared subscription: members of the group split the messages."
     )
 
+    @field_validator("topics")
+    @classmethod
+    def _plain_only(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if topics and info.data.get("payload") == "sparkplug":
+            raise ValueError("do nothing for Sparkplug B, whose topics are fixed | Remove them")
+        return topics
+
+    def templates(self) -> tuple[TopicTemplate, ...]:
+        """Return `topics`, parsed, those that say most first."""
+        return tuple(sorted((parse_template(text) for text in self.topics), key=lambda one: one.openness))
+
     def filters(self, addresses: Iterable[MqttAddress | SparkplugAddress]) -> tuple[str, ...]:
-        """Return what to subscribe to: `subscribe`, else what the addresses need, sorted; `$share/GROUP/` in front."""
-        wanted = self.subscribe or sorted({address.filter for address in addresses})
-        return tuple(f"$share/{self.group}/{name}" for name in wanted) if self.group else tuple(wanted)
+        """Return what to subscribe to: `subscribe`, else what topics and addresses need; `$share/GROUP/` in front."""
+        wanted = self.subscribe or self._derived(addresses)
+        return tuple(f"$share/{self.group}/{name}" for name in wanted) if self.group else wanted
+
+    def _derived(self, addresses: Iterable[MqttAddress | SparkplugAddress]) -> tuple[str, ...]:
+        wide = {template.filter for template in self.templates()}
+        # Overlapping subscriptions would have some brokers send a message twice.
+        wide = {name for name in wide if not any(covers(other, name) for other in wide if other != name)}
+        own = {address.filter for address in addresses} - {""}
+        return tuple(sorted(wide | {name for name in own if not any(covers(other, name) for other in wide)}))
 
 
 @dataclass(frozen=True, slots=True)
 class MqttAddress:
-    """A topic, and the JSON pointer (RFC 6901) to the value in its payload, as unescaped steps.
+    """A topic, and the JSON pointer to the value in its payload, as unescaped steps.
 
-    `implicit`: no pointer was written. Then `/value` of a JSON object is read, or the whole payload if it is a bare
-    number.
+    Without a `topic` the tag is found by its well and name, as the connection's `topics` capture them. `implicit`: no
+    pointer was written. Then `/value` of a JSON object is read, or the whole payload if it is a bare number.
     """
 
     topic: str
@@ -106,13 +152,12 @@ class MqttAddress:
 
     @property
     def filter(self) -> str:
-        """The topic filter that delivers it."""
+        """The topic filter that delivers it; empty without a topic."""
         return self.topic
 
     def __str__(self) -> str:
         """Return the address as the fleet file writes it."""
-        steps = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in self.pointer)
-        return self.topic if self.implicit else f"{self.topic}#{steps}"
+        return self.topic if self.implicit else f"{self.topic}#{written_pointer(self.pointer)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +180,16 @@ class SparkplugAddress:
         return f"{self.group}/{self.node}{device}:{self.metric}"
 
 
-def parse_plain(text: str) -> MqttAddress:
-    """Parse `topic#/json/pointer`; without `#` the pointer is `/value`, with nothing after it the whole payload."""
+def parse_plain(text: str, *, topics: bool = False) -> MqttAddress:
+    """Parse `topic#/json/pointer`; without `#` the pointer is `/value`, with nothing after it the whole payload.
+
+    `topics`: the connection has some, so that an address may be a pointer alone, or nothing.
+    """
     topic, mark, pointer = text.partition("#")
-    if not topic or "\0" in topic or len(topic.encode()) > _MAX_TOPIC:
-        raise address_problem(text, "has no topic, or one that is too long", "E.g. wells/PB-001/oil_rate#/value")
+    if not topic and not topics:
+        raise address_problem(text, "has no topic", "E.g. wells/PB-001/oil_rate#/value, or give config.topics")
+    if "\0" in topic or len(topic.encode()) > MAX_TOPIC_BYTES:
+        raise address_problem(text, "has a topic that is too long, or a NUL in it", "E.g. wells/PB-001/oil_rate#/value")
     if "+" in topic:
         raise address_problem(
             text, "has a wildcard in its topic", "A tag has one topic; wildcards belong to config.subscribe"
@@ -163,6 +213,8 @@ def parse_sparkplug(text: str) -> SparkplugAddress:
     return SparkplugAddress(levels[0], levels[1], levels[2] if len(levels) > 2 else None, metric)  # noqa: PLR2004 - device
 
 
-def parse_address(text: str, payload: Literal["plain", "sparkplug"] = "plain") -> MqttAddress | SparkplugAddress:
-    """Parse the address of a tag of a connection whose payload is plain or Sparkplug B."""
-    return parse_sparkplug(text) if payload == "sparkplug" else parse_plain(text)
+def address_parser(config: Mapping[str, object]) -> Callable[[str], MqttAddress | SparkplugAddress]:
+    """Return the parser of the addresses of a connection with this configuration."""
+    if config.get("payload") == "sparkplug":
+        return parse_sparkplug
+    return partial(parse_plain, topics=bool(config.get("topics")))
