@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev up down status test lint schemas format lock clean
+.PHONY: help env env-dev up down status test storm soak lint schemas format lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,12 @@ status: env ## what is up, where, and how fast
 
 test: env-dev ## all tests (ARGS="-k name"); WELLOS_TEST_DATABASE_URL names another server
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+storm: env-dev ## break a whole platform at random, then count every reading (SECONDS=600 SEED=n RATE=5000 ARGS="--instances 2")
+	$(BIN)/python -m tests.storm --seconds $(or $(SECONDS),600) --rate $(or $(RATE),5000) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: env-dev ## a long run with planned faults: two of the database, one of the broker, three kill -9 (SECONDS=1800 RATE=20000)
+	$(BIN)/python -m tests.storm --plan soak --seconds $(or $(SECONDS),1800) --rate $(or $(RATE),20000) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: env-dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .

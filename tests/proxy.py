@@ -84,7 +84,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                self._links.append(_Link(self, client, socket.create_connection(self._target)))
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # the server is away: so is its address
+                    client.close()
+                    continue
+                self._links.append(_Link(self, client, server))
 
 
 @contextlib.contextmanager

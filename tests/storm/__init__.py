@@ -1,0 +1,1 @@
+"""The seeded storm: a whole platform under faults for minutes, then every reading counted."""
