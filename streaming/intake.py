@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from streaming.counters import Counters
     from streaming.delivery import Rejected
+    from streaming.leases import Tenure
     from streaming.validate import Validator
     from wellos.clock import Clock
     from wellos.readings import Readings
@@ -68,8 +69,10 @@ class Intake:
         clock: Clock,
         counters: Counters,
         on_durable: Callable[[Sequence[tuple[str, Readings]]], None],
+        tenure: Tenure | None = None,
     ) -> None:
-        """`on_durable` is called on the event loop with (tenant, readings) of each commit."""
+        """`on_durable` is called on the event loop with (tenant, readings) of each commit; no `tenure`: term 0."""
+        self._tenure = tenure
         self._journal, self._validator, self._clock, self._counters = journal, validator, clock, counters
         self._on_durable = on_durable
         self._names: dict[int, tuple[str, str]] = {}
@@ -114,6 +117,8 @@ class Intake:
         """Commit for ever; FatalError when the journal cannot go on."""
         while True:
             await self._ready.wait()
+            if self._tenure is not None:
+                await self._tenure.sure()
             self._ready.clear()
             batch = list(self._queue)
             self._queue.clear()
@@ -201,11 +206,21 @@ class Intake:
                 gaps = tuple(gap for item in deliveries for gap in item.gaps)
                 filled = tuple(span for item in deliveries for span in item.filled)
                 entry = Entry(
-                    connection_id, received_us, checked.readings, rejected, gaps, checked.duplicates, filled=filled
+                    connection_id,
+                    received_us,
+                    checked.readings,
+                    rejected,
+                    gaps,
+                    checked.duplicates,
+                    filled=filled,
+                    term=self._term(connection_id),
                 )
                 self._count(entry, checked.findings)
                 entries += _split(entry, self._journal.max_frame_bytes)
         return entries
+
+    def _term(self, connection_id: int) -> int:
+        return 0 if self._tenure is None else self._tenure.frame_term(connection_id)
 
     def _count(self, entry: Entry, findings: dict[str, int]) -> None:
         counters, (tenant, protocol) = self._counters, self._names[entry.connection_id]

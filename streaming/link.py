@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
 
+from psycopg import OperationalError
+
 if TYPE_CHECKING:
     from wellos.storage.warm import PgConnection
 
-__all__ = ["watch_peer"]
+__all__ = ["cut", "watch_peer"]
 
 _USER_TIMEOUT_MS = 20_000
 _IDLE_S, _INTERVAL_S, _PROBES = 10, 5, 3
@@ -28,3 +31,13 @@ def watch_peer(connection: PgConnection) -> None:
             (socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS),
         ):
             twin.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def cut(connection: PgConnection | None) -> None:
+    """From another thread: end the link, so that a call that waits for a silent server fails now."""
+    if connection is None or connection.closed:
+        return
+    with contextlib.suppress(OSError, OperationalError):  # gone meanwhile: nothing waits there any more
+        twin = socket.socket(fileno=os.dup(connection.fileno()))
+        with twin:
+            twin.shutdown(socket.SHUT_RDWR)

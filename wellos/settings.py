@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of ingest's /metrics, /livez, /readyz; 0: a free one."
     )
 
+    max_connections: int | None = Field(
+        None, ge=1, description="Most connections that one ingest instance claims; unset: its fair share."
+    )
+    lease_s: float = Field(
+        10, ge=1, le=600, description="Seconds without renewal after which another ingest instance takes over."
+    )
     spool_quota_bytes: int = Field(8 << 30, ge=1 << 20, description="Most bytes the spool may hold on disk.")
     spool_segment_bytes: int = Field(64 << 20, ge=1 << 16, description="Size at which a spool segment is closed.")
     sink_batch_rows: int = Field(20_000, ge=1, description="Most readings in one COPY transaction.")

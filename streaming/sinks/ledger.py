@@ -86,7 +86,7 @@ def _collect(frame: Frame, count: Counts, side: _Side) -> None:
     for row, said in count.poisoned:
         reading = frame.readings[row]
         source = f"tag {reading['tag_id']}"
-        texts = ("refused", _text(said), source)
+        texts = (count.reason, _text(said), source)
         ordinal = len(extras.rejected) + row
         side.quarantine.append((header.seq, ordinal, header.connection_id, *texts, reading.tobytes(), received))
     for gap in extras.gaps:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wellos.readings import Readings
     from wellos.spool_format import Frame
 
-__all__ = ["Counts", "copy", "merge", "salvage"]
+__all__ = ["Counts", "copy", "fence", "merge", "salvage"]
 
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
 
@@ -36,6 +36,8 @@ class Counts:
     superseded: int = 0
     poisoned: list[tuple[int, str]] = field(default_factory=list)
     """Row and what the database said of it."""
+    reason: str = "refused"
+    """Why these rows are in quarantine."""
 
 
 def copy(cursor: psycopg.Cursor[Any], frames: Sequence[Frame]) -> list[Counts]:
@@ -87,6 +89,12 @@ def salvage(cursor: psycopg.Cursor[Any], spool_id: UUID, frame: Frame) -> Counts
             total.replaced += replaced
             total.superseded += superseded
     return total
+
+
+def fence(frame: Frame) -> Counts:
+    """Store nothing of a stale owner's frame: whether its readings are wanted beside the new owner's, a person says."""
+    said = f"received under lease term {frame.header.term}, after another instance had taken the connection over"
+    return Counts(poisoned=[(row, said) for row in range(frame.header.rows)], reason="fenced")
 
 
 def _merge(

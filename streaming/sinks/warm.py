@@ -19,6 +19,7 @@ import psycopg
 
 from streaming.link import watch_peer
 from streaming.sinks import ledger, rows
+from streaming.sinks.fence import fenced
 from streaming.sinks.sqlstate import Kind, kind_of
 from wellos.errors import RetryableError, UnreachableError
 from wellos.spool_format import Frame, Lost
@@ -185,6 +186,17 @@ class WarmSink:
         )
 
     def _store(
+        self, cursor: psycopg.Cursor[Any], frames: Sequence[Frame], *, merging: bool, salvaging: bool
+    ) -> list[rows.Counts]:
+        """Store what may be stored; the frames of a stale owner are kept for quarantine."""
+        stale = fenced(cursor, self._spool_id, frames)
+        if not stale:
+            return self._put(cursor, frames, merging=merging, salvaging=salvaging)
+        valid = [frame for frame in frames if frame.header.seq not in stale]
+        found = iter(self._put(cursor, valid, merging=merging, salvaging=salvaging) if valid else ())
+        return [rows.fence(frame) if frame.header.seq in stale else next(found) for frame in frames]
+
+    def _put(
         self, cursor: psycopg.Cursor[Any], frames: Sequence[Frame], *, merging: bool, salvaging: bool
     ) -> list[rows.Counts]:
         if salvaging:
