@@ -60,13 +60,18 @@ class Drain:
                 await self._more.wait()
                 continue
             done = await self._commit(items)
+            if done is None:
+                continue
             await self._worker.run(self._journal.advance, items)
             self._count(items, done)
 
-    async def _commit(self, items: list[Item]) -> Committed:
+    async def _commit(self, items: list[Item]) -> Committed | None:
+        """Return what became of the items; None when the database has lost older ones, which come first now."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
+                if not self._sink.connected and await self._worker.run(self._rewind):
+                    return None
                 done = await self._worker.run(self._sink.commit, items)
             except UnavailableError as error:
                 self._failed("unavailable", error)
@@ -80,6 +85,23 @@ class Drain:
                     log.info("readings go to the database", pending_rows=self._journal.pending_rows)
                 self.available = True
                 return done
+
+    def _rewind(self) -> bool:
+        """After a reconnect: go back to where the ledger ends, if that is behind what was stored."""
+        journal = self._journal
+        stored, kept = journal.stored_seq, journal.kept_seq
+        if not stored:
+            return False
+        reach = self._sink.committed_up_to(kept, stored)
+        if reach >= stored:
+            return False
+        journal.rewind(reach)
+        self._counters.stored["rewound"] += stored - reach
+        found = {"stored_seq": stored, "ledger_seq": reach, "kept_from_seq": kept}
+        if kept > reach + 1:
+            log.error("the database has lost readings that the spool no longer keeps", lost=kept - 1 - reach, **found)
+        log.warning("the database has lost commits: storing what is kept again", **found)
+        return True
 
     def _failed(self, kind: str, error: Exception) -> None:
         self._counters.sink_errors[kind] += 1

@@ -63,6 +63,9 @@ class Pipeline:
             quota_bytes=settings.spool_quota_bytes,
             segment_bytes=settings.spool_segment_bytes,
             now_us=self._clock.micros,
+            keep_bytes=settings.spool_keep_bytes,
+            keep_s=settings.spool_keep_s,
+            monotonic=self._clock.monotonic,
         )
         self._counters = Counters()
         validator = Validator(

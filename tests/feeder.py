@@ -48,7 +48,14 @@ def _connection() -> Connection:
 
 async def _run(data_dir: Path, url: str, first: int) -> None:
     settings, clock = load_settings(data_dir=data_dir, database_url=url), WallClock()
-    journal = Journal(data_dir / "spool", quota_bytes=1 << 30, segment_bytes=1 << 18, now_us=clock.micros)
+    journal = Journal(
+        data_dir / "spool",
+        quota_bytes=settings.spool_quota_bytes,
+        segment_bytes=min(settings.spool_segment_bytes, 1 << 18),
+        now_us=clock.micros,
+        keep_bytes=settings.spool_keep_bytes,
+        keep_s=settings.spool_keep_s,
+    )
     counters = Counters()
     validator = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600)
     sink = WarmSink(settings, journal.spool_id, clock)

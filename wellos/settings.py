@@ -117,6 +117,14 @@ class Settings(BaseSettings):
         10, ge=1, le=600, description="Seconds without renewal after which another ingest instance takes over."
     )
     spool_quota_bytes: int = Field(8 << 30, ge=1 << 20, description="Most bytes the spool may hold on disk.")
+    spool_keep_bytes: int = Field(
+        1 << 30,
+        ge=0,
+        description="Most bytes of stored segments kept in case the database falls back; part of the quota.",
+    )
+    spool_keep_s: float = Field(
+        3600, ge=0, description="How long a stored segment is kept in case the database falls back."
+    )
     spool_segment_bytes: int = Field(64 << 20, ge=1 << 16, description="Size at which a spool segment is closed.")
     sink_batch_rows: int = Field(20_000, ge=1, description="Most readings in one COPY transaction.")
     future_tolerance_s: float = Field(60, ge=0, description="A source time further ahead than this is quarantined.")

@@ -8,8 +8,9 @@ A spool folder holds
 | `lock` | held by the process that writes here (flock); its content is that process's pid |
 | `cursor` | two slots of 4096 bytes; the valid one of the higher generation names the last sequence that is stored |
 | `NUMBER-FIRSTSEQ.seg` | segments; NUMBER counts up for ever, FIRSTSEQ is the sequence of its first frame |
-| `aside/` | segments in which something could not be read, moved here once the rest of them was stored |
+| `aside/` | segments in which something could not be read |
 
+Segments in front of the one that holds the sequence behind the cursor are stored, and kept for a while.
 All numbers are little-endian. A segment is a header and then frames without padding:
 
     segment  magic "WELLSEG1", schema u8, 7 spare, number u64, first_seq u64, created_us i64, spool id, CRC32 u32
@@ -57,6 +58,7 @@ __all__ = [
     "encode_segment_header",
     "list_segments",
     "parse",
+    "read_created_us",
     "read_cursor",
     "read_spool_id",
     "scan",
@@ -125,6 +127,9 @@ class Lost:
     connection_id: int = 0
     rows: int = 0
     sample: bytes = b""
+    since_us: int = 0
+    until_us: int = 0
+    """When it had been received, at the latest; `since_us` is 0 where only the frame before can tell from when on."""
 
 
 Item: TypeAlias = Frame | Lost
@@ -187,6 +192,17 @@ def read_cursor(folder: Path) -> tuple[int, int]:
             if magic == CURSOR_MAGIC and crc == crc32(raw[:-_CRC]):
                 best = max(best, (generation, seq))
     return best
+
+
+def read_created_us(path: Path) -> int:
+    """Return when a segment was begun, platform time; 0 where its header cannot be read."""
+    with path.open("rb") as file:
+        raw = file.read(SEGMENT.size)
+    return int(SEGMENT.unpack(raw)[4]) if len(raw) == SEGMENT.size and _checked(raw) else 0
+
+
+def _checked(raw: bytes) -> bool:
+    return int.from_bytes(raw[-_CRC:], "little") == crc32(raw[:-_CRC])
 
 
 def read_spool_id(folder: Path) -> UUID | None:
@@ -271,7 +287,10 @@ def _frame(data: bytes, at: int, start: int, end: int, header: Header, payload_c
 def scan(folder: Path) -> Iterator[Frame | Damage]:
     """Yield everything in the spool after its cursor, in order and each sequence once: what is pending."""
     _, last = read_cursor(folder)
-    for segment in list_segments(folder):
+    segments = list_segments(folder)
+    for n, segment in enumerate(segments):
+        if n + 1 < len(segments) and segments[n + 1].first_seq <= last + 1:
+            continue  # all of it is stored: kept for a while
         try:
             data = segment.path.read_bytes()
         except FileNotFoundError:

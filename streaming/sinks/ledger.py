@@ -74,6 +74,9 @@ def write_lost(cursor: psycopg.Cursor[Any], spool_id: UUID, lost: Lost, now: dat
     detail += f", {lost.rows} readings" if lost.rows else ""
     row = (lost.first_seq, -1, lost.connection_id, "corrupt_frame", detail, "spool", lost.sample, now)
     _insert(cursor, "ingest_quarantine_add", spool_id, _QUARANTINE, [row])
+    until = _moment(lost.until_us) if lost.until_us else now
+    values |= {"first_seq": lost.first_seq, "since": _moment(lost.since_us), "until": until}
+    cursor.execute(query("ingest_gaps_add_lost"), values)
 
 
 def _collect(frame: Frame, count: Counts, side: _Side) -> None:

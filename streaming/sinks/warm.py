@@ -8,6 +8,7 @@ quarantine. All methods but `abort` are called from one thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from wellos.storage import warm
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
     from uuid import UUID
 
@@ -78,6 +79,8 @@ class WarmSink:
         self._days: set[int] = set()
         self._unsure = True
         """The ledger may hold some of the next frames: after a start, and after every error."""
+        self._highest = 0
+        """The last sequence in the ledger when it was looked through; behind a hole, frames up to it may be in."""
 
     def commit(self, items: Sequence[Item]) -> Committed:
         """Store these items and return what became of them.
@@ -85,12 +88,39 @@ class WarmSink:
         UnavailableError or RefusedError: some may be in, call again with the same ones.
         """
         unseen: Sequence[Item] = items
-        try:
+        with self._told():
             connection = self._connection or self._connect()
-            if self._unsure:
+            if self._unsure or _span(items[0])[0] <= self._highest:
                 unseen = self._without_committed(connection, items)
             self._ensure_days(connection, unseen)
             done = self._commit(connection, unseen) if unseen else Committed()
+        self._unsure = False
+        done.skipped = len(items) - len(unseen)
+        return done
+
+    @property
+    def connected(self) -> bool:
+        """There is a connection, as far as this side knows."""
+        return self._connection is not None
+
+    def committed_up_to(self, first: int, last: int) -> int:
+        """Return the last sequence up to `last` that the ledger has with all before it, without a hole from `first` on.
+
+        Sequences before the ledger's own first one were deleted with age and count as committed. Where the ledger has
+        no row of this spool, the answer is 0. Connects where there is no connection; errors as of `commit`.
+        """
+        with self._told():
+            connection = self._connection or self._connect()
+            values = {"spool_id": self._spool_id, "first": first, "last": last}
+            found = connection.execute(query("ingest_ledger_reach"), values).fetchone()
+        reach, self._highest = found or (0, 0)
+        return int(reach)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the database says into the two errors of this class, and forget the connection."""
+        try:
+            yield
         except psycopg.Error as error:
             self._unsure = True
             self.close()
@@ -98,9 +128,6 @@ class WarmSink:
             raise (RefusedError if kind_of(error) is Kind.REFUSED else UnavailableError)(told) from error
         except UnreachableError as error:
             raise UnavailableError(error.reason) from error
-        self._unsure = False
-        done.skipped = len(items) - len(unseen)
-        return done
 
     def abort(self) -> None:
         """From another thread: cut the connection, so that a call that waits for a silent server fails now."""
@@ -118,6 +145,7 @@ class WarmSink:
     def _connect(self) -> PgConnection:
         connection = warm.connect(self._settings, autocommit=True)
         self._connection = connection
+        self._days.clear()  # this may be another server, one that fell behind
         watch_peer(connection)
         # What is committed must survive a crash of the server, whatever its default says.
         connection.execute("SET synchronous_commit = on")
@@ -133,7 +161,7 @@ class WarmSink:
             {"spool_id": self._spool_id, "first_seq": spans[0][0], "last_seq": spans[-1][1]},
         )
         seen = {seq for (seq,) in found}
-        return [item for item, (first, last) in zip(items, spans, strict=True) if not {first, last} <= seen]
+        return [i for i, (first, last) in zip(items, spans, strict=True) if not seen.issuperset(range(first, last + 1))]
 
     def _ensure_days(self, connection: PgConnection, items: Sequence[Item]) -> None:
         """Make the partitions of days not seen before; a batch of very many days leaves some to the default one."""

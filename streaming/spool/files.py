@@ -8,13 +8,13 @@ import os
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from wellos.errors import ConfigurationError, Problem
+from wellos.errors import ConfigurationError, FatalError, Problem
 from wellos.spool_format import CURSOR_SLOT, encode_cursor, read_cursor, read_spool_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Cursor", "create", "lock", "make_spool_id", "set_aside", "sync_folder", "write_at"]
+__all__ = ["Cursor", "create", "link_aside", "lock", "make_spool_id", "set_aside", "sync_folder", "write_at"]
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,8 +78,22 @@ def write_at(descriptor: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
+def link_aside(path: Path) -> bool:
+    """Give a segment that holds damage a second name in `aside/`, so that the evidence stays; False if it cannot be."""
+    folder = path.parent / "aside"
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / path.name).hardlink_to(path)
+        sync_folder(folder)
+    except FileExistsError:
+        return True
+    except OSError:  # no space for a directory, or no hard links here: it is moved when it is stored
+        return False
+    return True
+
+
 def set_aside(path: Path) -> None:
-    """Move a segment that held damage into `aside/`: this needs no space, and the evidence stays."""
+    """Move a segment that held damage into `aside/`."""
     folder = path.parent / "aside"
     folder.mkdir(exist_ok=True)
     path.rename(folder / path.name)
@@ -96,6 +110,7 @@ class Cursor:
             path.unlink(missing_ok=True)
             os.close(create(path, bytes(2 * CURSOR_SLOT)))
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._synced = -1
 
     def write(self, seq: int) -> None:
         """Note that everything up to `seq` is stored; the ledger makes a replay harmless, so this is not synced."""
@@ -104,8 +119,15 @@ class Cursor:
         os.pwrite(self._descriptor, encode_cursor(self._generation, seq), slot)
 
     def sync(self) -> None:
-        """Put the cursor on disk: before a segment is removed."""
-        os.fdatasync(self._descriptor)
+        """Put the cursor on disk: before a segment is removed. FatalError: it cannot be."""
+        generation = self._generation
+        if self._synced == generation:
+            return
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise FatalError(f"the spool's cursor cannot be put on disk: {error}") from error
+        self._synced = generation
 
     def close(self) -> None:
         """Put the cursor on disk and close it."""

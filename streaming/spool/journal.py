@@ -8,24 +8,28 @@ The byte layout is in `wellos.spool_format`. What always holds:
 3. A sequence is never given out twice, also after a crash: what was torn was neither acknowledged nor handed out; what
    looks like damage rather than a torn write keeps its sequence.
 4. The cursor is written in place into preallocated slots (it needs no space), and is on disk before a segment is
-   removed. A segment that held damage is moved to `aside/`, not removed.
+   removed. A segment that held damage is found in `aside/` after that.
 5. A file is never fsynced again after its fsync failed (the kernel marks the pages clean): the segment is sealed and
    the frames go to a new one; if that fails too the journal is dead (FatalError).
 6. No space (disk or quota) refuses intake (SpoolFullError) and keeps draining; nothing acknowledged is dropped.
 7. One process at a time: the second is refused with the pid of the first.
+8. Stored segments are kept for a time and a size, and go first when there is no room. `rewind` hands out again what a
+   database that lost commits no longer has; what is not kept any more comes out as `Lost`.
 
-Three callers may run at once, each from one thread: `append`, `sync`, and `read` with `advance`.
+Three callers may run at once, each from one thread: `append`, `sync`, and `read` with `advance` and `rewind`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from streaming.spool import files
+from streaming.spool.kept import Kept
 from streaming.spool.reader import Reader, Segment
 from wellos.errors import FatalError, RetryableError
 from wellos.spool_format import FRAME, SEGMENT, Damage, Lost, encode_segment_header, list_segments, parse
@@ -54,10 +58,23 @@ class _SealedError(Exception):
 class Journal:
     """An open spool folder."""
 
-    def __init__(self, folder: Path, *, quota_bytes: int, segment_bytes: int, now_us: Callable[[], int]) -> None:
-        """Lock the folder, find where it ended, and start a new segment."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        quota_bytes: int,
+        segment_bytes: int,
+        now_us: Callable[[], int],
+        keep_bytes: int = 0,
+        keep_s: float = 0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Lock the folder, find where it ended, and start a new segment.
+
+        `keep_bytes` and `keep_s` bound what is kept of what is stored, from the moment that it is (or this start).
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.quota_bytes, self._now_us = folder, quota_bytes, now_us
+        self.folder, self.quota_bytes, self._now_us, self._monotonic = folder, quota_bytes, now_us, monotonic
         self.segment_bytes = min(segment_bytes, quota_bytes // 4)
         self._lock_fd = files.lock(folder)
         self.spool_id = files.make_spool_id(folder)
@@ -66,6 +83,7 @@ class Journal:
         self._queue: deque[tuple[int, Entry, bytes]] = deque()
         self._queued_bytes = 0
         self._segments: list[Segment] = []
+        self._kept = Kept(keep_bytes, keep_s)
         self._descriptor = -1
         self._dead = self._sealed = False
         self.pending_rows = 0
@@ -89,8 +107,26 @@ class Journal:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all segments and of what waits to be written."""
+        """Bytes of the segments with anything that is not stored, and of what waits to be written."""
         return sum(segment.end for segment in self._segments) + self._queued_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of segments that are stored and kept: given up when there is no room."""
+        return self._kept.bytes
+
+    @property
+    def kept_seq(self) -> int:
+        """The first sequence that `rewind` could still hand out."""
+        with self._mutex:
+            kept = self._kept.first_seq
+            return self._segments[0].first_seq if kept is None else kept
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes until the quota is used up, or the disk, whichever is nearer."""
+        disk = os.statvfs(self.folder)
+        return max(0, min(self.quota_bytes - self.used_bytes, disk.f_bavail * disk.f_frsize + self.kept_bytes))
 
     @property
     def oldest_us(self) -> int | None:
@@ -110,11 +146,14 @@ class Journal:
         with self._mutex:
             if self.used_bytes + size > self.quota_bytes and not beyond_quota:
                 raise SpoolFullError(f"the spool's quota of {self.quota_bytes} bytes is used up")
+            over = self.used_bytes + self._kept.bytes + size - self.quota_bytes
+            gone = self._kept.release(over)
             seq = self._next_seq
             self._next_seq += 1
             self._queue.append((seq, entry, payload))
             self._queued_bytes += size
             self._count(seq, len(entry.readings), _oldest_of(entry))
+        self._remove(gone)
         return seq
 
     def sync(self) -> int:
@@ -128,7 +167,7 @@ class Journal:
             return self.synced_seq
         data = b"".join(entry.encode(seq, payload) for seq, entry, payload in batch)
         try:
-            self._write(batch[0][0], data)
+            self._write_with_room(batch[0][0], data)
         except FatalError:
             self._dead = True
             raise
@@ -143,7 +182,11 @@ class Journal:
 
     def read(self, max_rows: int) -> list[Item]:
         """Return the next durable items, about `max_rows` readings of them; empty when there is none."""
-        return self._reader.read(max_rows)
+        items = self._reader.read(max_rows)
+        for segment in list(self._segments):
+            if segment.damaged and not segment.aside:
+                segment.aside = files.link_aside(segment.path)
+        return items
 
     def advance(self, items: Sequence[Item]) -> None:
         """Note that these items, the ones last read, are stored, and remove the segments that are no longer needed."""
@@ -159,11 +202,45 @@ class Journal:
                 del self._oldest[block]
         self._trim()
 
+    def rewind(self, seq: int) -> None:
+        """Hand out everything behind `seq` again: the database has lost what it had committed of it.
+
+        What was read and not yet advanced is handed out again as well.
+        """
+        before = self.stored_seq
+        if seq >= before:
+            return
+        with self._mutex:
+            self._segments[:0] = self._kept.take_back(seq + 1, self._segments[0].first_seq)
+        rows, oldest = self._pending_again(seq, before)
+        with self._mutex:
+            self._reader = Reader(self._segments, seq + 1)
+            self._cursor.write(seq)
+            self.pending_rows += rows
+            for block, moment in self._oldest.items():
+                oldest[block] = min(moment, oldest.get(block, moment))
+            self._oldest = oldest
+
     def close(self) -> None:
         """Close every file and let go of the lock; what is queued and not synced is dropped, unacknowledged."""
         self._cursor.close()
         os.close(self._descriptor)
         os.close(self._lock_fd)
+
+    def _pending_again(self, after: int, until: int) -> tuple[int, dict[int, int]]:
+        """Return the readings and the oldest source times of the frames behind `after` up to `until`."""
+        rows, oldest, last = 0, dict[int, int](), after
+        for segment in self._segments:
+            if segment.first_seq > until:
+                break
+            for item, _ in parse(segment.path.read_bytes()[SEGMENT.size :], final=True):
+                header = item.header
+                if header is None or not last < header.seq <= until:
+                    continue
+                last, block = header.seq, header.seq // _BLOCK
+                rows += header.rows
+                oldest[block] = min(header.oldest_us, oldest.get(block, header.oldest_us))
+        return rows, oldest
 
     def _count(self, seq: int, rows: int, oldest_us: int) -> None:
         self.pending_rows += rows
@@ -174,17 +251,24 @@ class Journal:
         """List the segments, count what is pending, and return the next sequence to give out."""
         next_seq = self._cursor.seq + 1
         trailing = False
-        for found in list_segments(self.folder):
-            data = found.path.read_bytes()
-            next_seq = max(next_seq, found.first_seq)
+        found = list_segments(self.folder)
+        for n, item in enumerate(found):
+            if n + 1 < len(found) and found[n + 1].first_seq <= self._cursor.seq + 1:
+                size = item.path.stat().st_size
+                segment = Segment(item.number, item.first_seq, item.path, size, closed=True)
+                self._kept.add(segment, self._monotonic())
+                continue
+            data = item.path.read_bytes()
+            next_seq = max(next_seq, item.first_seq)
             trailing = False
-            for item, _ in parse(data[SEGMENT.size :], final=True):
-                trailing = isinstance(item, Damage) and not item.torn and item.header is None
-                if item.header is None or (isinstance(item, Damage) and item.torn) or item.header.seq < next_seq:
+            for piece, _ in parse(data[SEGMENT.size :], final=True):
+                trailing = isinstance(piece, Damage) and not piece.torn and piece.header is None
+                header = piece.header
+                if header is None or (isinstance(piece, Damage) and piece.torn) or header.seq < next_seq:
                     continue
-                next_seq = item.header.seq + 1
-                self._count(item.header.seq, item.header.rows, item.header.oldest_us)
-            self._segments.append(Segment(found.number, found.first_seq, found.path, len(data), closed=True))
+                next_seq = header.seq + 1
+                self._count(header.seq, header.rows, header.oldest_us)
+            self._segments.append(Segment(item.number, item.first_seq, item.path, len(data), closed=True))
         # Damage behind the last frame may have been acknowledged: its sequence is not given out again.
         return next_seq + trailing
 
@@ -199,6 +283,18 @@ class Journal:
         self._segments.append(Segment(number, first_seq, path, len(header), closed=False))
         if len(self._segments) > 1:
             self._segments[-2].closed = True
+
+    def _write_with_room(self, first_seq: int, data: bytes) -> None:
+        """Write; while the disk is full, give up what is kept and try again."""
+        while True:
+            try:
+                return self._write(first_seq, data)
+            except SpoolFullError:
+                with self._mutex:
+                    gone = self._kept.release(room=1)
+                if not gone:
+                    raise
+                self._remove(gone)
 
     def _write(self, first_seq: int, data: bytes) -> None:
         """Put `data` on disk in the open segment, or in a new one where that fails or is full."""
@@ -236,15 +332,20 @@ class Journal:
             raise _SealedError from error
 
     def _trim(self) -> None:
-        """Remove the segments in front of the one that holds the next sequence to store."""
-        done: list[Segment] = []
+        """Keep the segments in front of the one that holds the next sequence to store; remove what is kept no more."""
+        now = self._monotonic()
         with self._mutex:
             while self._segments[0] is not self._reader.current and self._segments[1].first_seq <= self.stored_seq + 1:
-                done.append(self._segments.pop(0))
-        if done:
+                self._kept.add(self._segments.pop(0), now)
+            over = self.used_bytes + self._kept.bytes - self.quota_bytes
+            gone = self._kept.release(over, now)
+        self._remove(gone)
+
+    def _remove(self, gone: Sequence[Segment]) -> None:
+        if gone:
             self._cursor.sync()
-        for segment in done:
-            if segment.damaged:
+        for segment in gone:
+            if segment.damaged and not segment.aside:
                 files.set_aside(segment.path)
             else:
                 segment.path.unlink()

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wellos.readings import READING
-from wellos.spool_format import SEGMENT, Damage, Frame, Lost, parse
+from wellos.spool_format import SEGMENT, Damage, Lost, parse, read_created_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from wellos.spool_format import Item
+    from wellos.spool_format import Frame, Item
 
 __all__ = ["Reader", "Segment"]
 
 _CHUNK = 4 << 20
+_MOST_LOST = 10_000
+"""Sequences in one statement of loss: each becomes a row of the ledger, and transactions stay small."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class Segment:
     end: int
     closed: bool
     damaged: bool = False
+    aside: bool = False
+    """It has a second name in `aside/`."""
 
 
 @dataclass(slots=True)
@@ -55,16 +59,21 @@ class Reader:
         rows = 0
         while rows < max_rows:
             closed, end = self.current.closed, self.current.end  # in this order: closing never moves `end`
-            if self._offset < end:
-                for item in self._read_chunk(end):
-                    items.append(item)
-                    rows += _weight(item)
-                    if rows >= max_rows:
-                        break
+            found: Iterator[Item]
+            if self.expected < self.current.first_seq:
+                found = self._lose_until(self.current.first_seq, read_created_us(self.current.path))
+            elif self._offset < end:
+                found = self._read_chunk(end)
             elif closed:
-                items.extend(self._next_segment())
+                self._next_segment()
+                continue
             else:
                 break
+            for item in found:
+                items.append(item)
+                rows += _weight(item)
+                if rows >= max_rows:
+                    break
         return items
 
     def _read_chunk(self, end: int) -> Iterator[Item]:
@@ -87,32 +96,31 @@ class Reader:
             return
         if item.header.seq < self.expected:
             return  # stored already, or rewritten after its first segment was sealed
-        yield from self._lose_until(item.header.seq)
+        yield from self._lose_until(item.header.seq, item.header.received_us)
         self.expected = item.header.seq + 1
         yield item
 
-    def _next_segment(self) -> Iterator[Item]:
+    def _next_segment(self) -> None:
         # The journal keeps one open segment, so a closed one always has a successor.
         self.current = self.segments[self.segments.index(self.current) + 1]
         self._offset = SEGMENT.size
-        yield from self._lose_until(self.current.first_seq)
 
-    def _lose_until(self, seq: int) -> Iterator[Lost]:
-        """Account for every sequence in front of `seq` that no frame was found for."""
+    def _lose_until(self, seq: int, until_us: int) -> Iterator[Lost]:
+        """Account for every sequence in front of `seq`, received at `until_us`, that no frame was found for."""
         while self.expected < seq:
             segment, damage = self._damage_of(self.expected)
             header = damage.header if damage else None
-            last = self.expected if header else self._last_lost_before(seq)
+            first = self.expected
+            last = first if header else min(self._last_lost_before(seq), first + _MOST_LOST - 1)
             where = f"{segment.path.name}: {damage.reason}" if segment and damage else "segment missing"
-            yield Lost(
-                self.expected,
-                last,
-                where,
-                header.connection_id if header else 0,
-                header.rows if header else 0,
-                damage.sample if damage else b"",
-            )
+            sample = damage.sample if damage else b""
+            # Before it is handed out: the caller may go no further than this item.
             self.expected = last + 1
+            if header is None:
+                yield Lost(first, last, where, sample=sample, until_us=until_us)
+            else:
+                told = (header.connection_id, header.rows, sample, header.oldest_us, header.received_us)
+                yield Lost(first, last, where, *told)
         self._damage.clear()
 
     def _damage_of(self, seq: int) -> tuple[Segment | None, Damage | None]:
@@ -127,7 +135,9 @@ class Reader:
 
 
 def _weight(item: Item) -> int:
-    return max(1, item.header.payload_length // READING.itemsize) if isinstance(item, Frame) else 1
+    if isinstance(item, Lost):
+        return item.last_seq - item.first_seq + 1
+    return max(1, item.header.payload_length // READING.itemsize)
 
 
 def _pread(path: Path, start: int, size: int) -> bytes:

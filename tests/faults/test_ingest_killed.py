@@ -3,89 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
-from tests import feeder
+from tests.feeding import feeding, verify
 from tests.waiting import eventually
-from wellos.audit import audit
 from wellos.settings import load_settings
 from wellos.spool_format import Frame, scan
-from wellos.storage.copy import read_readings
 from wellos.storage.migrations import migrate
 from wellos.storage.warm import PgConnection, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from wellos.embedded.server import RunningServer
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
-ROOT = Path(__file__).parents[2]
-
-
-class Feeding:
-    """One life of the feeder."""
-
-    def __init__(self, folder: Path, url: str, first: int) -> None:
-        self._log = folder / f"feed-{first}.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.feeder", str(folder), url, str(first)],
-                cwd=ROOT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def lines(self) -> list[str]:
-        return self._log.read_text().splitlines()
-
-    def acknowledged(self) -> set[int]:
-        return {int(line[4:]) for line in self.lines() if line.startswith("ack ") and line[4:].isdigit()}
-
-    def end(self) -> dict[str, int]:
-        """Stop it in order and return what it counted."""
-        eventually(lambda: "up" in self.lines())
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(60) == 0, self._log.read_text()
-        return {str(k): int(v) for k, v in json.loads(self.lines()[-1].removeprefix("end ")).items()}
-
-
-@contextlib.contextmanager
-def feeding(folder: Path, url: str, first: int) -> Iterator[Feeding]:
-    life = Feeding(folder, url, first)
-    try:
-        yield life
-    finally:
-        life.process.kill()
-        life.process.wait()
-
-
-def verify(db: PgConnection, folder: Path, acknowledged: set[int]) -> None:
-    """Acknowledged is stored; all that is stored was sent, once, with the value it was sent with."""
-    found = read_readings(db, list(range(1, feeder.TAGS + 1)), feeder.BASE_US, feeder.BASE_US + 10**13)
-    ids = np.sort(found["time"] - feeder.BASE_US)
-    assert len(np.unique(ids)) == len(ids)
-    expected = np.concatenate([feeder.readings_of(number) for number in sorted(acknowledged)])
-    assert np.isin(expected["time"] - feeder.BASE_US, ids).all()
-    order = np.argsort(found["time"])
-    issued = np.concatenate([feeder.readings_of(n) for n in np.unique(ids // feeder.ROWS).tolist()])
-    issued = issued[np.isin(issued["time"], found["time"])]
-    for name in ("time", "tag_id", "value", "quality", "status"):
-        assert (found[name][order] == issued[name]).all(), name
-    books = audit(db, folder / "spool")
-    assert books.problems == []
-    assert books.pending_frames == 0
-    assert sum(row.stored for row in books.rows) == len(found)
 
 
 def test_ingest_killed_many_times(db: PgConnection, database_url: str, tmp_path: Path) -> None:

@@ -244,3 +244,46 @@ def test_a_killed_session_is_unavailable_and_then_goes_on(sink: WarmSink, db: Pg
     with pytest.raises(UnavailableError):
         sink.commit([frame(2, batch((1, 1, 1, GOOD)))])
     assert sink.commit([frame(2, batch((1, 1, 1, GOOD)))]).stored == 1
+
+
+def test_how_far_the_ledger_goes(sink: WarmSink, db: PgConnection) -> None:
+    assert sink.committed_up_to(1, 20) == 0, "a ledger without a row of this spool"
+    sink.commit([frame(seq, batch((1, seq, 1.0, GOOD))) for seq in range(1, 21)])
+    assert sink.committed_up_to(1, 20) == 20
+    assert sink.committed_up_to(1, 12) == 12, "behind the cursor all may be committed or not"
+    db.execute("DELETE FROM ingest_ledger WHERE seq > 17")
+    assert sink.committed_up_to(1, 20) == 17, "the newest are gone: an older copy of the database"
+    assert sink.committed_up_to(19, 20) == 17, "and what is kept begins later"
+    db.execute("DELETE FROM ingest_ledger WHERE seq <= 8")
+    assert sink.committed_up_to(1, 17) == 17, "the oldest are gone: deleted with age, not lost"
+    assert sink.committed_up_to(1, 5) == 5
+    db.execute("DELETE FROM ingest_ledger WHERE seq IN (12, 14)")
+    assert sink.committed_up_to(1, 17) == 11, "a hole"
+    assert sink.committed_up_to(13, 17) == 13, "what lies before the kept ones cannot be stored again"
+    assert sink.committed_up_to(14, 17) == 13
+    assert sink.committed_up_to(15, 17) == 17
+
+
+def test_frames_behind_a_hole_are_skipped_without_an_error(sink: WarmSink, db: PgConnection) -> None:
+    frames = [frame(seq, batch((1, seq, 1.0, GOOD))) for seq in range(1, 11)]
+    sink.commit(frames)
+    db.execute("DELETE FROM ingest_ledger WHERE seq = 4")
+    db.execute("DELETE FROM readings WHERE time = (SELECT time FROM readings ORDER BY time OFFSET 3 LIMIT 1)")
+    assert sink.committed_up_to(1, 10) == 3
+    again = [sink.commit([item]) for item in frames[3:]]
+    assert [(done.stored, done.skipped) for done in again] == [(1, 0)] + [(0, 1)] * 6
+    assert len(stored(db)) == 10
+
+
+def test_what_the_spool_lost_is_a_gap(sink: WarmSink, db: PgConnection) -> None:
+    sink.commit([frame(1, batch((1, 1, 1.0, GOOD)))])
+    later = NOW + 90_000_000
+    sink.commit([Lost(2, 5, "segment missing", until_us=later), Lost(6, 9, "segment missing", until_us=later)])
+    sink.commit([Lost(10, 10, "a.seg: damaged payload", 8, 40, b"x", NOW - 5_000_000, NOW)])
+    gaps = db.execute(
+        "SELECT seq, connection_id, started_at, ended_at, reason FROM ingest_gaps ORDER BY seq"
+    ).fetchall()
+    assert gaps == [
+        (2, 3, from_micros(NOW), from_micros(later), "spool_lost"),
+        (10, 8, from_micros(NOW - 5_000_000), from_micros(NOW), "spool_lost"),
+    ]
