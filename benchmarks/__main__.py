@@ -10,6 +10,7 @@ BENCHMARKS = {
     "apply_fleet": "benchmarks.apply_fleet",
     "copy_readings": "benchmarks.copy_readings",
     "field_servers": "benchmarks.field_servers",
+    "ingest": "benchmarks.ingest",
 }
 
 

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     chosen, machine, timed, limit = options.parse_args(argv), Machine.read(), _Timer(), _Timer()
     content = render(fleet(chosen.wells)).encode()
     checked = timed("check", lambda: check(content, "fleet.yaml")).fleet
-    limit("parse the YAML", lambda: yaml.load(content, yaml.CSafeLoader))
+    limit("parse the YAML", lambda: sum(1 for _ in yaml.parse(content, yaml.CSafeLoader)))
     with (
         database(chosen.database_url) as url,
         connect(load_settings(database_url=url), autocommit=True) as connection,

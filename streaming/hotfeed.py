@@ -1,7 +1,7 @@
 """From the journal to Redis: what just became durable, through a bounded queue; what it missed comes from PostgreSQL.
 
 Redis being away or slow costs nothing but memory up to the bound: then the oldest waiting batches are dropped, and once
-Redis is back the hours they belong to are filled from the warm tier.
+Redis is back the hours they belong to are filled from the warm tier. Beside all that, closed hours are packed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import psycopg
 import redis
 import structlog
 
+from streaming.worker import Worker
+from wellos.clock import pace
 from wellos.errors import WellosError
 from wellos.storage import hot, warm
 from wellos.storage.copy import read_readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from streaming.counters import Counters
     from streaming.sinks.hot import HotSink
@@ -34,7 +36,13 @@ __all__ = ["HotFeed"]
 _MOST_ROWS = 200_000
 _PAUSE_S = 2.0
 _FILL_PAUSE_S = 10.0
-_STEP_US = 600_000_000
+_STEP_US, _SHORTEST_STEP_US = 600_000_000, 1_000_000
+_STEP_ROWS = 200_000
+"""What is read from PostgreSQL at once."""
+_PACK_EVERY_S, _SHORTEST_PACK_S = 30.0, 1.0
+_PACK_GROUPS = 8
+"""Packed in one go, some 25 ms of work: then others have their turn."""
+_PACK_PAUSE_S = 0.05
 _SETTLED_US = 60_000_000
 """What is pending no longer than this is the running traffic, which Redis gets anyway."""
 
@@ -58,6 +66,7 @@ class HotFeed:
         self._queue: deque[tuple[str, Readings]] = deque()
         self._rows = 0
         self._ready = asyncio.Event()
+        self._writer, self._packer = Worker("hot"), Worker("pack")
         self._tags: list[int] = []
         self._missing_since: int | None = None
         self._filler: asyncio.Task[None] | None = None
@@ -89,7 +98,14 @@ class HotFeed:
         self._missing_since = since_us
 
     async def run(self) -> None:
-        """Feed for ever."""
+        """Feed for ever, and pack what is closed."""
+        packing = asyncio.create_task(self._pack_closed(), name="pack Redis")
+        try:
+            await self._feed()
+        finally:
+            packing.cancel()
+
+    async def _feed(self) -> None:
         while True:
             await self._ready.wait()
             self._ready.clear()
@@ -99,7 +115,7 @@ class HotFeed:
             self._queue.clear()
             self._rows = 0
             try:
-                filled = await asyncio.to_thread(self._write, batches)
+                filled = await self._writer.run(self._write, batches)
             except (redis.RedisError, WellosError) as error:
                 self._failed(error, batches)
                 await asyncio.sleep(_PAUSE_S)
@@ -110,6 +126,22 @@ class HotFeed:
             if not filled and not self._filling():
                 self._missing_since = self._clock.micros() - self._settings.hot_hours * hot.HOUR_US
             self._start_filling()
+
+    async def _pack_closed(self) -> None:
+        """Pack closed hours, some groups at a time; what fails is left for the next round."""
+        while True:
+            await asyncio.sleep(max(_SHORTEST_PACK_S, _PACK_EVERY_S / pace(self._clock)))
+            try:
+                names = await self._packer.run(self._sink.closed) if self.available else []
+                for at in range(0, len(names), _PACK_GROUPS):
+                    await self._packer.run(self._pack, names[at : at + _PACK_GROUPS])
+                    await asyncio.sleep(_PACK_PAUSE_S)
+            except (redis.RedisError, WellosError, ValueError) as error:
+                log.warning("hours in Redis could not be packed; it will be tried again", reason=str(error))
+
+    def _pack(self, names: Sequence[tuple[int, int]]) -> None:
+        for group, hour in names:
+            self._counters.hot["packed"] += self._sink.pack(group, hour)
 
     def stop(self) -> None:
         """Let a filling under way end after its next step."""
@@ -163,22 +195,22 @@ class HotFeed:
         rows = 0
         self._sink.mark(filled=False)
         with warm.connect(self._settings) as connection:
-            for start, end in self._steps(since_us):
-                if self._stopping:
-                    return rows
-                readings = read_readings(connection, self._tags, start, end)
+            now, step = self._clock.micros(), _SHORTEST_STEP_US
+            start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
+            while start <= now and not self._stopping:
+                readings = read_readings(connection, self._tags, start, start + step)
                 self._sink.append(readings)
-                rows += len(readings)
-        self._sink.mark(filled=True)
+                rows, start = rows + len(readings), start + step
+                step = _next_step(step, len(readings))
+        if not self._stopping:
+            self._sink.mark(filled=True)
         return rows
 
-    def _steps(self, since_us: int) -> Iterator[tuple[int, int]]:
-        """Cut the time since then, or the hours that are kept, into steps that fit memory."""
-        now = self._clock.micros()
-        start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
-        while start <= now:
-            yield start, start + _STEP_US
-            start += _STEP_US
+
+def _next_step(step_us: int, rows: int) -> int:
+    """Span of time to read next, such that it fits memory."""
+    likely = step_us * _STEP_ROWS // max(rows, 1)
+    return max(_SHORTEST_STEP_US, min(likely, 2 * step_us, _STEP_US))
 
 
 def _join(queue: deque[tuple[str, Readings]]) -> dict[str, Readings]:

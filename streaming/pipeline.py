@@ -76,7 +76,7 @@ class Pipeline:
         self._intake = Intake(self._journal, validator, self._clock, self._counters, self._durable)
         self._warm = WarmSink(settings, self._journal.spool_id, self._clock)
         self._drain = Drain(self._journal, self._warm, self._clock, self._counters, settings.sink_batch_rows)
-        self._hot = HotSink(settings, self._clock)
+        self._hot = HotSink(settings, self._clock, str(self._journal.spool_id))
         self._feed = HotFeed(self._hot, settings, self._clock, self._counters, lambda: self._journal.oldest_us)
         if self._journal.oldest_us is not None:
             self._feed.missed(self._journal.oldest_us)

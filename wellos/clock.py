@@ -17,7 +17,7 @@ from typing import Protocol
 
 from wellos.errors import ConfigurationError, Problem
 
-__all__ = ["Clock", "ScaledClock", "WallClock", "from_micros", "pace", "parse_clock", "to_micros"]
+__all__ = ["Clock", "ScaledClock", "WallClock", "from_micros", "pace", "parse_clock", "seconds_until", "to_micros"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -120,3 +120,11 @@ def pace(clock: Clock) -> float:
     """Platform seconds in one of the machine's, at least 1: what parts that live by the machine's clock allow for."""
     behind_us = WallClock().micros() - clock.micros()
     return max(1.0, clock.speed) if isinstance(clock, ScaledClock) and behind_us > _CAUGHT_UP_US else 1.0
+
+
+def seconds_until(clock: Clock, moment_us: int) -> float:
+    """Seconds of the machine's time until platform time is `moment_us`; negative when it has been."""
+    wall_us, then_us = WallClock().micros(), moment_us
+    if isinstance(clock, ScaledClock):  # it stands behind the machine's, so it comes to a moment no earlier than that
+        then_us = max(moment_us, clock.anchor_us + int((moment_us - clock.start_us) / clock.speed))
+    return (then_us - wall_us) / 1e6

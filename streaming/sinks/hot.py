@@ -1,161 +1,223 @@
-"""The Redis sink: latest, last hours and one message a batch, in a few commands however many tags there are.
+"""The Redis sink: latest, last hours and messages of a batch, in commands by group of tags, not by tag or reading.
 
 Nothing waits for it and nothing durable depends on it: what Redis did not take is in PostgreSQL. An older reading never
-replaces a newer latest one; which is newer is known here, as a tag's connection is read by one ingest at a time.
+replaces a newer latest one; which is newer is known here, as a tag's connection is read by one ingest at a time. Other
+ingests may write other tags of a group: slots are written by range, and an hour is packed only if nobody touched it.
 """
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import redis
 
-from wellos.readings import READING, Readings, empty
+from streaming.sinks.hot_latest import Latest
+from wellos.clock import seconds_until
 from wellos.storage import hot
+from wellos.storage.hot_records import decode_block, decode_segments, encode_block, encode_segments, keep_best
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from wellos.clock import Clock
+    from wellos.readings import Readings
     from wellos.settings import Settings
 
 __all__ = ["HotSink"]
 
-_NEVER = np.iinfo(np.int64).min
-_KEYS_A_CALL = 500  # Redis serves nobody else during a script: half a millisecond each
-
-# One call appends to many keys. A key that was not there gets its time to live.
-_APPEND = """
-for i, key in ipairs(KEYS) do
-    if redis.call('APPEND', key, ARGV[i + 1]) == #ARGV[i + 1] then redis.call('EXPIRE', key, ARGV[1]) end
-end
-"""
+_MESSAGE_ROWS = 20_000
+"""A slow subscriber is cut off when too much waits for it: half a megabyte a message."""
+_SETTLE_US = 120_000_000
+"""An hour is packed once this much has passed since: what comes later is packed again."""
+_SHORTEST_TTL_S = 60
+_KEYS_A_CALL = 1000
 
 
 class HotSink:
-    """One connection to Redis. All methods are called from one thread at a time; errors are redis.RedisError."""
+    """One client of Redis. `pack` and `append` may be called beside `write`; errors are redis.RedisError."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        """No I/O: the first write connects."""
+    def __init__(self, settings: Settings, clock: Clock, instance: str) -> None:
+        """No I/O: the first write connects. `instance` names this ingest, the same after a restart."""
         self._settings, self._clock = settings, clock
         self._window_us = settings.hot_hours * hot.HOUR_US
+        self._filled_key = hot.filled_key(instance)
+        self._publisher, self._sequences = random.getrandbits(64), dict[str, int]()
         self._client: redis.Redis | None = None
-        self._sha = ""
-        self._latest: Readings = empty()
-        self._tenants: dict[str, Any] = {}
+        self._wanted: dict[str, Any] = {}
+        self._latest: dict[str, Latest] = {}
         self._filled = False
         self._dirty = True
-        """Redis may not have what is remembered here: after a start, and after every error."""
+        """Redis may not have what is remembered here: after a start, a change of tags, and every error."""
+        self._open: set[tuple[int, int]] = set()
+        """Group and hour of keys that may have to be packed."""
+        self._timed: set[tuple[int, int]] = set()
+        """Those of them that have got their time to live."""
+        self._unlisted = True
+        """Redis may hold open hours that are not in `_open`: those of the process before this one."""
 
     def configure(self, tags: Mapping[str, Iterable[int]]) -> None:
-        """Take the tags of each tenant, by slug."""
-        self._tenants = {tenant: np.array(sorted(ids), np.int32) for tenant, ids in tags.items()}
-        largest = max((int(ids[-1]) for ids in self._tenants.values() if len(ids)), default=0)
-        if largest >= len(self._latest):
-            latest = empty(largest + 1)
-            latest["time"] = _NEVER
-            latest[: len(self._latest)] = self._latest
-            self._latest = latest
-            self._dirty = True
+        """Take the tags of each tenant, by slug; they count from the next write on."""
+        self._wanted = {tenant: np.array(sorted(ids), np.int64) for tenant, ids in tags.items()}
 
     def write(self, tenant: str, readings: Readings) -> bool:
         """Write one batch of a tenant and publish it; false when Redis lacks hours that it should have."""
+        self._take_tags()
+        ordered = readings[np.argsort(readings["tag_id"], kind="stable")]
+        latest = self._latest.get(tenant)
         try:
             client = self._connected()
         finally:  # remembered also when Redis is away; it is told of them once it is back
-            newest = self._take_newest(readings)
+            changed = latest.take(ordered) if latest is not None else []
         pipe = client.pipeline(transaction=False)
-        pipe.exists(hot.FILLED_KEY)
-        if len(newest):
-            pipe.hset(hot.latest_key(tenant), items=_fields(newest))
-        self._append(pipe, readings)
-        pipe.publish(hot.channel(tenant), hot.encode_message(readings))
+        pipe.exists(self._filled_key)
+        for group, offset, slots in changed:
+            pipe.setrange(hot.latest_key(tenant, group), offset, slots)
+        appended = self._append(pipe, ordered, self._timed)
+        for at in range(0, len(readings), _MESSAGE_ROWS):
+            self._sequences[tenant] = sequence = self._sequences.get(tenant, 0) + 1
+            message = hot.encode_message(self._publisher, sequence, readings[at : at + _MESSAGE_ROWS])
+            pipe.publish(hot.channel(tenant), message)
         try:
             filled = bool(pipe.execute()[0])
         except redis.RedisError:
             self._dirty = True
             raise
+        self._open |= appended
+        self._timed |= appended
         self._dirty = self._filled and not filled  # emptied behind our back
         self._filled = filled
         return filled
 
     def mark(self, *, filled: bool) -> None:
         """Note in Redis that it has all it should, or that it has not."""
-        client = self._connected()
+        client = self._made()
         if filled:
-            client.set(hot.FILLED_KEY, "1")
+            client.set(self._filled_key, "1")
         else:
-            client.delete(hot.FILLED_KEY)
+            client.delete(self._filled_key)
 
     def append(self, readings: Readings) -> None:
         """Add readings to their hours only: what Redis missed, brought back from PostgreSQL."""
-        pipe = self._connected().pipeline(transaction=False)
-        self._append(pipe, readings)
+        pipe = self._made().pipeline(transaction=False)
+        appended = self._append(pipe, readings[np.argsort(readings["tag_id"], kind="stable")], set())
         pipe.execute()
+        self._open |= appended
+
+    def closed(self) -> list[tuple[int, int]]:
+        """Return the (group, hour) that are to be packed now; forget those that have left the window."""
+        if self._unlisted:
+            self._list_open()
+        now = self._clock.micros()
+        first, last = (now - self._window_us) // hot.HOUR_US, (now - _SETTLE_US) // hot.HOUR_US
+        known = sorted(self._open.copy())
+        self._open.difference_update(item for item in known if item[1] < first)
+        self._timed.difference_update([item for item in self._timed.copy() if item[1] < first])
+        return [item for item in known if first <= item[1] < last]
+
+    def pack(self, group: int, hour: int) -> bool:
+        """Pack a closed hour with what came late; false when somebody wrote to it meanwhile: once more, later."""
+        open_key, hour_key = hot.open_key(group, hour), hot.hour_key(group, hour)
+        self._open.discard((group, hour))
+        with self._made().pipeline() as pipe:
+            try:
+                pipe.watch(open_key, hour_key)  # type: ignore[no-untyped-call]
+                blocks = self._packed(pipe, group, hour)
+                if blocks:
+                    pipe.multi()
+                    pipe.hset(hour_key, items=blocks)
+                    pipe.expire(hour_key, self._ttl(hour))
+                    pipe.delete(open_key)
+                    pipe.execute()
+            except redis.RedisError as error:
+                self._open.add((group, hour))
+                if isinstance(error, redis.WatchError):
+                    return False
+                raise
+        return True
 
     def close(self) -> None:
-        """Close the connection; the next write opens another."""
+        """Close the connections; the next write opens others."""
         if self._client is not None:
             self._client.close()
             self._client, self._dirty = None, True
 
-    def _connected(self) -> redis.Redis:
-        if self._client is None:
-            self._client = hot.connect(self._settings)
-        if self._dirty:
-            self._sha = str(self._client.script_load(_APPEND))
-            for tenant, tags in self._tenants.items():
-                self._exchange(self._client, tenant, tags)
-            self._dirty = False
-        return self._client
-
-    def _exchange(self, client: redis.Redis, tenant: str, tags: Any) -> None:  # noqa: ANN401 - an int32 array
-        """Learn what Redis has that is newer, and give it what it lacks."""
-        found = hot.latest(client, tenant, tags.tolist())
-        if len(found):
-            newer = found[found["time"] > self._latest["time"][found["tag_id"]]]
-            self._latest[newer["tag_id"]] = newer
-        known = self._latest[tags]
-        known = known[known["time"] != _NEVER]
-        if len(known):
-            client.hset(hot.latest_key(tenant), items=_fields(known))
-
-    def _take_newest(self, readings: Readings) -> Readings:
-        """Return and remember the readings that are the newest of their tag."""
-        order = np.lexsort((readings["time"], readings["tag_id"]))
-        ordered = readings[order]
-        last = np.ones(len(ordered), np.bool_)
-        last[:-1] = np.diff(ordered["tag_id"]) != 0
-        newest: Readings = ordered[last]
-        newest = newest[newest["tag_id"] < len(self._latest)]
-        newest = newest[newest["time"] >= self._latest["time"][newest["tag_id"]]]
-        self._latest[newest["tag_id"]] = newest
-        return newest
-
-    def _append(self, pipe: Any, readings: Readings) -> None:  # noqa: ANN401 - redis has no public type for it
-        now = self._clock.micros()
-        readings = readings[readings["time"] >= (now // hot.HOUR_US) * hot.HOUR_US - self._window_us]
-        if not len(readings):
+    def _take_tags(self) -> None:
+        wanted, known = self._wanted, self._latest
+        if wanted.keys() == known.keys() and all(known[name].tags is tags for name, tags in wanted.items()):
             return
-        hours = readings["time"] // hot.HOUR_US
-        order = np.lexsort((hours, readings["tag_id"]))  # stable: the order of arrival stays
-        tags, hours = readings["tag_id"][order], hours[order]
-        starts = np.flatnonzero(np.concatenate(([True], (np.diff(tags) != 0) | (np.diff(hours) != 0))))
-        raw = hot.pack_records(readings[order]).tobytes()
-        bounds = np.append(starts, len(tags)) * hot.RECORD.itemsize
-        keys = [hot.hour_key(t, h) for t, h in zip(tags[starts].tolist(), hours[starts].tolist(), strict=True)]
-        values = [raw[a:b] for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
-        ttl = (self._window_us + 2 * hot.HOUR_US) // 1_000_000
-        for at in range(0, len(keys), _KEYS_A_CALL):
-            part = slice(at, at + _KEYS_A_CALL)
-            pipe.evalsha(self._sha, len(keys[part]), *keys[part], ttl, *values[part])
+        self._latest = {name: known[name].with_tags(t) if name in known else Latest(t) for name, t in wanted.items()}
+        self._dirty = self._unlisted = True
 
+    def _made(self) -> redis.Redis:
+        client = self._client
+        if client is None:
+            client = self._client = hot.connect(self._settings)
+        return client
 
-def _fields(readings: Readings) -> list[str | bytes]:
-    raw, size = readings.tobytes(), READING.itemsize
-    return [
-        part
-        for at, tag in enumerate(readings["tag_id"].tolist())
-        for part in (str(tag), raw[at * size : (at + 1) * size])
-    ]
+    def _connected(self) -> redis.Redis:
+        client = self._made()
+        if self._dirty:
+            self._timed.clear()
+            for tenant, latest in self._latest.items():
+                latest.learn(hot.latest(client, tenant, latest.tags.tolist()))
+                pipe = client.pipeline(transaction=False)
+                for group, offset, slots in latest.known():
+                    pipe.setrange(hot.latest_key(tenant, group), offset, slots)
+                pipe.execute()
+            self._dirty = False
+        return client
+
+    def _append(
+        self,
+        pipe: Any,  # noqa: ANN401 - redis has no public type for it
+        ordered: Readings,
+        timed: set[tuple[int, int]],
+    ) -> set[tuple[int, int]]:
+        """Queue the readings, sorted by tag, for their hours; return the (group, hour) of them."""
+        now = self._clock.micros()
+        oldest = (now // hot.HOUR_US) * hot.HOUR_US - self._window_us
+        closed = (now - _SETTLE_US) // hot.HOUR_US  # such a key is made anew after each packing
+        kept = ordered["time"] >= oldest
+        found = set()
+        for group, hour, segment in encode_segments(ordered if kept.all() else ordered[kept]):
+            key = hot.open_key(group, hour)
+            pipe.append(key, segment)
+            if hour < closed or (group, hour) not in timed:
+                pipe.expire(key, self._ttl(hour))
+            found.add((group, hour))
+        return found
+
+    def _ttl(self, hour: int) -> int:
+        """Seconds until the hour has left the window for an hour, at the pace of the platform's clock."""
+        end = (hour + 2) * hot.HOUR_US + self._window_us
+        return max(_SHORTEST_TTL_S, round(seconds_until(self._clock, end)))
+
+    def _list_open(self) -> None:
+        groups = sorted(
+            {int(group) for latest in self._latest.values() for group in np.unique(latest.tags // hot.GROUP)}
+        )
+        hour = self._clock.micros() // hot.HOUR_US
+        names = [(g, h) for g in groups for h in range(hour - self._settings.hot_hours, hour + 1)]
+        client = self._made()
+        for at in range(0, len(names), _KEYS_A_CALL):
+            part = names[at : at + _KEYS_A_CALL]
+            pipe = client.pipeline(transaction=False)
+            for group, hour in part:
+                pipe.exists(hot.open_key(group, hour))
+            self._open.update(name for name, there in zip(part, pipe.execute(), strict=True) if there)
+        self._unlisted = False
+
+    @staticmethod
+    def _packed(pipe: Any, group: int, hour: int) -> list[str | bytes]:  # noqa: ANN401 - as above
+        raw = pipe.get(hot.open_key(group, hour))
+        if raw is None:
+            return []
+        arrived = decode_segments(group, hour, raw)
+        tags = np.unique(arrived["tag_id"]).tolist()
+        blocks = pipe.hmget(hot.hour_key(group, hour), tags)
+        before = [decode_block(tag, hour, block) for tag, block in zip(tags, blocks, strict=True) if block]
+        best = keep_best(np.concatenate([*before, arrived]))
+        parts = np.split(best, np.flatnonzero(np.diff(best["tag_id"])) + 1)
+        return [item for part in parts for item in (str(part["tag_id"][0]), encode_block(hour, part))]

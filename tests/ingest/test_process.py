@@ -243,7 +243,7 @@ def test_a_batch_is_published(ingest: Ingest, own_redis: RunningServer) -> None:
         def heard() -> bool:
             message: dict[str, Any] | None = subscriber.get_message(timeout=0.2)
             if message and message["type"] == "message":
-                values.extend(hot.decode_message(message["data"])["value"].tolist())
+                values.extend(hot.decode_message(message["data"]).readings["value"].tolist())
             return len(values) == 8
 
         eventually(heard)

@@ -1,109 +1,78 @@
-"""The hot tier in Redis: latest reading of every tag, the last hours of every tag, and the message of every batch.
+"""The hot tier in Redis: latest reading of every tag, the last hours of every tag, and the messages of every batch.
 
 | key or channel | type | content |
 |---|---|---|
-| `scada:latest:TENANT` | hash | tag id in decimal -> one packed `wellos.readings.READING` |
-| `scada:hour:{TAG}:HOUR` | string | records of `RECORD` as they arrived; HOUR: since 1970-01-01 UTC; has a TTL |
-| `scada:filled` | string | there while Redis has all it should: after a flush, until the hours are filled again, not |
-| `scada:readings:TENANT` | channel | one message a batch: magic `WR`, version u8, spare u8, rows u32, READINGs |
+| `scada:latest:TENANT:{GROUP}` | string | 64 slots of one packed `wellos.readings.READING`, by tag id % 64 |
+| `scada:open:{GROUP}:HOUR` | string | segments as readings came; has a TTL |
+| `scada:hour:{GROUP}:HOUR` | hash | tag id in decimal -> packed block of the hour, once that is closed; has a TTL |
+| `scada:filled:INSTANCE` | string | there while Redis has all of this ingest's; not from a flush until it is filled |
+| `scada:readings:TENANT` | channel | one message a batch, see `wellos.storage.hot_message` |
 
-TENANT is the tenant's slug. Braces are part of the hour keys: all hours of a tag lie on one node of a Redis Cluster.
-A reading may lie in its hour twice (after a rebuild, or when two values came for one time): `last_hours` returns one a
-time, the better quality and then the last received, which is the sink's rule too.
+TENANT is the tenant's slug, GROUP is tag id // 64, HOUR counts from 1970-01-01 UTC; `wellos.storage.hot_records` has
+the layout of segments and blocks. Braces are part of the keys: all hours of a group lie on one node of a Redis Cluster.
+A slot that does not hold its own tag id is empty. A reading may lie in its hour twice (after a rebuild, or when two
+values came for one time), and late ones are in the open key beside the closed hour: `last_hours` returns one a time,
+the better quality and then the last received, which is the sink's rule too.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import redis
 
 from wellos.errors import ConfigurationError, Problem, UnreachableError
 from wellos.readings import READING, empty
+from wellos.storage.hot_message import Message, decode_message, encode_message
+from wellos.storage.hot_records import GROUP, HOUR_US, decode_block, decode_segments, keep_best
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from wellos.readings import Readings
     from wellos.settings import Settings
 
 __all__ = [
-    "FILLED_KEY",
+    "GROUP",
     "HOUR_US",
-    "RECORD",
+    "Message",
     "channel",
     "connect",
     "decode_message",
     "encode_message",
+    "filled_key",
     "hour_key",
     "last_hours",
     "latest",
     "latest_key",
-    "pack_records",
-    "unpack_records",
+    "open_key",
 ]
 
-FILLED_KEY = "scada:filled"
-HOUR_US = 3_600_000_000
-RECORD = np.dtype([("offset", "<u4"), ("value", "<f8"), ("status", "<u4"), ("quality", "u1"), ("flags", "u1")])
-"""18 bytes: microseconds since the hour began, and the rest of a reading."""
 
-_MESSAGE = struct.Struct("<2sBBI")
-_MESSAGE_VERSION = 1
+def latest_key(tenant: str, group: int) -> str:
+    """Key of the latest readings of a group's tags that are the tenant's."""
+    return f"scada:latest:{tenant}:{{{group}}}"
 
 
-def latest_key(tenant: str) -> str:
-    """Key of the hash of a tenant's latest readings."""
-    return f"scada:latest:{tenant}"
+def open_key(group: int, hour: int) -> str:
+    """Key of a group's readings of one hour (hours since 1970-01-01 UTC) as they came."""
+    return f"scada:open:{{{group}}}:{hour}"
 
 
-def hour_key(tag_id: int, hour: int) -> str:
-    """Key of one tag's readings of one hour (hours since 1970-01-01 UTC)."""
-    return f"scada:hour:{{{tag_id}}}:{hour}"
+def hour_key(group: int, hour: int) -> str:
+    """Key of a group's readings of one closed hour, packed."""
+    return f"scada:hour:{{{group}}}:{hour}"
+
+
+def filled_key(instance: str) -> str:
+    """Key by which one ingest knows that Redis still has what it wrote."""
+    return f"scada:filled:{instance}"
 
 
 def channel(tenant: str) -> str:
     """Channel on which a tenant's batches are published."""
     return f"scada:readings:{tenant}"
-
-
-def encode_message(readings: Readings) -> bytes:
-    """Return the message of one batch."""
-    return _MESSAGE.pack(b"WR", _MESSAGE_VERSION, 0, len(readings)) + readings.tobytes()
-
-
-def decode_message(message: bytes) -> Readings:
-    """Return the batch in a message; ValueError says what is wrong with it."""
-    if len(message) < _MESSAGE.size:
-        raise ValueError(f"{len(message)} bytes are no batch of readings")
-    magic, version, _, rows = _MESSAGE.unpack_from(message)
-    if magic != b"WR" or version != _MESSAGE_VERSION:
-        raise ValueError(f"not a batch of readings of version {_MESSAGE_VERSION}")
-    if len(message) != _MESSAGE.size + rows * READING.itemsize:
-        raise ValueError(f"{rows} readings are announced, {len(message) - _MESSAGE.size} bytes came")
-    return np.frombuffer(message, READING, rows, _MESSAGE.size)
-
-
-def pack_records(readings: Readings) -> np.ndarray[Any, np.dtype[np.void]]:
-    """Return readings as RECORDs of their hours."""
-    records = np.empty(len(readings), RECORD)
-    records["offset"] = readings["time"] % HOUR_US
-    for name in ("value", "status", "quality", "flags"):
-        records[name] = readings[name]
-    return records
-
-
-def unpack_records(tag_id: int, hour: int, raw: bytes) -> Readings:
-    """Return the readings of one hour key in the order they arrived; a cut-off last record is left out."""
-    records = np.frombuffer(raw, RECORD, len(raw) // RECORD.itemsize)
-    readings = empty(len(records))
-    readings["time"] = records["offset"].astype(np.int64) + hour * HOUR_US
-    readings["tag_id"] = tag_id
-    for name in ("value", "status", "quality", "flags"):
-        readings[name] = records[name]
-    return readings
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -126,31 +95,45 @@ def connect(settings: Settings) -> redis.Redis:
     return client
 
 
-def latest(client: redis.Redis, tenant: str, tag_ids: Sequence[int]) -> Readings:
-    """Return the latest reading of each of these tags that has one."""
-    if not tag_ids:
+def latest(client: redis.Redis, tenant: str, tag_ids: Iterable[int]) -> Readings:
+    """Return the latest reading of each of these tags that has one, in the order of the tags."""
+    tags = np.fromiter(tag_ids, np.int64)
+    if not len(tags):
         return empty()
-    found: list[bytes | None] = client.hmget(latest_key(tenant), [str(tag) for tag in tag_ids])  # type: ignore[assignment]
-    return np.frombuffer(b"".join(raw for raw in found if raw and len(raw) == READING.itemsize), READING)
+    groups, place = np.unique(tags // GROUP, return_inverse=True)
+    pipe = client.pipeline(transaction=False)
+    for group in groups.tolist():
+        pipe.get(latest_key(tenant, group))
+    size = GROUP * READING.itemsize
+    slots = np.frombuffer(b"".join((raw or b"").ljust(size, b"\0")[:size] for raw in pipe.execute()), READING)
+    found = slots[place * GROUP + tags % GROUP]
+    present: Readings = found[found["tag_id"] == tags]
+    return present
 
 
 def last_hours(client: redis.Redis, tag_ids: Iterable[int], since_us: int, until_us: int) -> Readings:
     """Return what Redis holds of these tags with since <= time < until, by tag and time, one reading a time."""
-    keys = [(tag, hour) for tag in tag_ids for hour in range(since_us // HOUR_US, (until_us - 1) // HOUR_US + 1)]
-    if not keys:
-        return empty()
-    pipe = client.pipeline(transaction=False)
-    for tag, hour in keys:
-        pipe.get(hour_key(tag, hour))
-    found = [
-        unpack_records(tag, hour, raw) for (tag, hour), raw in zip(keys, pipe.execute(), strict=True) if raw is not None
+    tags = np.unique(np.fromiter(tag_ids, np.int64))
+    hours = range(since_us // HOUR_US, (until_us - 1) // HOUR_US + 1)
+    wanted = [
+        (int(group), hour, tags[tags // GROUP == group].tolist())
+        for group in np.unique(tags // GROUP)
+        for hour in hours
     ]
+    pipe = client.pipeline(transaction=True)  # an hour that is packed just now is seen before or after, whole
+    for group, hour, members in wanted:
+        pipe.hmget(hour_key(group, hour), members)
+        pipe.get(open_key(group, hour))
+    if not wanted:
+        return empty()
+    answers = pipe.execute()
+    found = []
+    for (group, hour, members), blocks, raw in zip(wanted, answers[::2], answers[1::2], strict=True):
+        found += [decode_block(tag, hour, block) for tag, block in zip(members, blocks, strict=True) if block]
+        if raw:
+            arrived = decode_segments(group, hour, raw)
+            found.append(arrived[np.isin(arrived["tag_id"], members)])
     if not found:
         return empty()
     readings = np.concatenate(found)
-    readings = readings[(readings["time"] >= since_us) & (readings["time"] < until_us)]
-    order = np.lexsort((readings["quality"], readings["time"], readings["tag_id"]))  # stable: the last received is last
-    readings = readings[order]
-    last = np.ones(len(readings), np.bool_)
-    last[:-1] = (np.diff(readings["tag_id"]) != 0) | (np.diff(readings["time"]) != 0)
-    return readings[last]
+    return keep_best(readings[(readings["time"] >= since_us) & (readings["time"] < until_us)])
