@@ -11,6 +11,7 @@ BENCHMARKS = {
     "copy_readings": "benchmarks.copy_readings",
     "field_servers": "benchmarks.field_servers",
     "ingest": "benchmarks.ingest",
+    "merge": "benchmarks.merge",
 }
 
 

@@ -1,9 +1,10 @@
 """The PostgreSQL sink: readings, ledger, quarantine and gaps of many frames in one transaction, each exactly once.
 
 The ledger row of a frame is written in the transaction that stores its readings. When the answer to a COMMIT is lost,
-the next attempt asks the ledger which frames are in and skips them. Normally the readings go in by COPY; a key that is
-stored already sends the batch through the merge, a row that the database refuses is found by bisection and kept in
-quarantine. All methods but `abort` are called from one thread.
+the next attempt asks the ledger which frames are in and skips them. Normally the readings go in by COPY; after a key
+that is stored already the batch, and those after it while that goes on, are looked up first and only what conflicts is
+merged (`wellos.storage.merge`). A row that the database refuses is found by bisection and kept in quarantine. All
+methods but `abort` are called from one thread.
 """
 
 from __future__ import annotations
@@ -20,21 +21,23 @@ import psycopg
 
 from streaming.link import watch_peer
 from streaming.sinks import ledger, rows
+from streaming.sinks.conflicts import Conflicts, Way
 from streaming.sinks.fence import fenced
 from streaming.sinks.sqlstate import Kind, kind_of
 from wellos.errors import RetryableError, UnreachableError
 from wellos.spool_format import Frame, Lost
 from wellos.storage import warm
+from wellos.storage.merge import begin_merge
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
     from uuid import UUID
 
     from wellos.clock import Clock
     from wellos.settings import Settings
     from wellos.spool_format import Item
+    from wellos.storage.merge import Judged
     from wellos.storage.warm import PgConnection
 
 __all__ = ["Committed", "RefusedError", "UnavailableError", "WarmSink"]
@@ -77,6 +80,7 @@ class WarmSink:
         self._settings, self._spool_id, self._clock = settings, spool_id, clock
         self._connection: PgConnection | None = None
         self._days: set[int] = set()
+        self._conflicts = Conflicts()
         self._unsure = True
         """The ledger may hold some of the next frames: after a start, and after every error."""
         self._highest = 0
@@ -151,7 +155,6 @@ class WarmSink:
         connection.execute("SET synchronous_commit = on")
         connection.execute("SET client_min_messages = warning")
         connection.execute("SET lock_timeout = '30s'")
-        connection.execute(query("ingest_merge_tables"))
         return connection
 
     def _without_committed(self, connection: PgConnection, items: Sequence[Item]) -> list[Item]:
@@ -175,34 +178,48 @@ class WarmSink:
             connection.execute("SELECT ensure_readings_partitions(%s::date[])", (dates,))
             self._days.update(new)
 
-    def _commit(self, connection: PgConnection, items: Sequence[Item], *, merging: bool = False) -> Committed:
+    def _commit(self, connection: PgConnection, items: Sequence[Item], way: Way | None = None) -> Committed:
+        way = way or self._conflicts.way
         try:
-            return self._transact(connection, items, merging=merging)
+            return self._transact(connection, items, way)
         except psycopg.Error as error:
             kind = kind_of(error)
-            if kind is Kind.CONFLICT and not merging:
-                return self._commit(connection, items, merging=True)
+            if kind is Kind.CONFLICT and way is not Way.ALL:
+                return self._commit(connection, items, Way.ALL)
             if kind is not Kind.POISON:
                 raise
         if len(items) == 1:
-            return self._transact(connection, items, merging=True, salvaging=True)
+            return self._transact(connection, items, Way.ALL, salvaging=True)
         half = len(items) // 2
-        return self._commit(connection, items[:half]) + self._commit(connection, items[half:])
+        return self._commit(connection, items[:half], way) + self._commit(connection, items[half:], way)
 
     def _transact(
-        self, connection: PgConnection, items: Sequence[Item], *, merging: bool, salvaging: bool = False
+        self, connection: PgConnection, items: Sequence[Item], way: Way, *, salvaging: bool = False
     ) -> Committed:
         frames = [item for item in items if isinstance(item, Frame)]
         lost = [item for item in items if isinstance(item, Lost)]
-        counts: list[rows.Counts] = []
+        judged: Judged | None = None
         with connection.transaction(), connection.cursor() as cursor:
-            if merging:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            if way is not Way.COPY:
+                begin_merge(cursor)
+            stale = fenced(cursor, self._spool_id, frames)
+            valid = [frame for frame in frames if frame.header.seq not in stale]
+            readings = rows.readings_of(valid)
+            if salvaging:
+                found = [rows.salvage(cursor, self._spool_id, frame) for frame in valid]
+            elif way is Way.COPY:
+                found = rows.copy(cursor, valid, readings)
+            else:
+                looked_up = self._conflicts.suspects(readings) if way is Way.SUSPECTS else None
+                found, judged = rows.merge(cursor, self._spool_id, valid, readings, looked_up)
+            of_valid = iter(found)
+            counts = [rows.fence(frame) if frame.header.seq in stale else next(of_valid) for frame in frames]
             if frames:
-                counts = self._store(cursor, frames, merging=merging, salvaging=salvaging)
                 ledger.write_frames(cursor, self._spool_id, frames, counts)
             for item in lost:
                 ledger.write_lost(cursor, self._spool_id, item, self._clock.now())
+        if not salvaging:  # what was refused may have any time
+            self._conflicts.learn(readings, judged)
         return Committed(
             frames=len(frames),
             lost=sum(item.last_seq - item.first_seq + 1 for item in lost),
@@ -212,26 +229,6 @@ class WarmSink:
             superseded=sum(count.superseded for count in counts),
             poisoned=sum(len(count.poisoned) for count in counts),
         )
-
-    def _store(
-        self, cursor: psycopg.Cursor[Any], frames: Sequence[Frame], *, merging: bool, salvaging: bool
-    ) -> list[rows.Counts]:
-        """Store what may be stored; the frames of a stale owner are kept for quarantine."""
-        stale = fenced(cursor, self._spool_id, frames)
-        if not stale:
-            return self._put(cursor, frames, merging=merging, salvaging=salvaging)
-        valid = [frame for frame in frames if frame.header.seq not in stale]
-        found = iter(self._put(cursor, valid, merging=merging, salvaging=salvaging) if valid else ())
-        return [rows.fence(frame) if frame.header.seq in stale else next(found) for frame in frames]
-
-    def _put(
-        self, cursor: psycopg.Cursor[Any], frames: Sequence[Frame], *, merging: bool, salvaging: bool
-    ) -> list[rows.Counts]:
-        if salvaging:
-            return [rows.salvage(cursor, self._spool_id, frame) for frame in frames]
-        if merging:
-            return rows.merge(cursor, self._spool_id, frames)
-        return rows.copy(cursor, frames)
 
 
 def _span(item: Item) -> tuple[int, int]:

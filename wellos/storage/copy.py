@@ -1,4 +1,4 @@
-"""Binary COPY of readings: one packed big-endian record a row, encoded from the packed array without a Python loop."""
+"""Binary COPY: one packed big-endian record a row, encoded from packed arrays without a Python loop."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from wellos.readings import empty
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from numpy.typing import NDArray
     from psycopg import Connection, Cursor
 
     from wellos.readings import Readings
 
-__all__ = ["COLUMNS", "copy_readings", "encode", "read_readings"]
+__all__ = [
+    "COLUMNS",
+    "copy_columns",
+    "copy_readings",
+    "decode",
+    "encode",
+    "encode_columns",
+    "read_readings",
+    "to_postgres",
+]
 
 COLUMNS = ("time", "tag_id", "value", "quality", "status")
 """The columns of `readings` that are copied, in the order of the encoded record."""
@@ -66,27 +76,64 @@ def encode(readings: Readings) -> memoryview:
     return stream.data
 
 
-def _slices(stream: memoryview) -> Iterator[memoryview]:
-    return (stream[at : at + _SLICE] for at in range(0, len(stream), _SLICE))
+def to_postgres(micros: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return source times as PostgreSQL's own count, for a timestamptz column of `encode_columns`."""
+    return micros - _POSTGRES_EPOCH_US
 
 
-def copy_readings(cursor: Cursor[Any], readings: Readings, table: str = "readings") -> None:
-    """Copy readings into `table` (`readings`, or a staging table with the same columns) in the open transaction."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(table), columns)
-    with cursor.copy(statement) as copy:
-        for piece in _slices(encode(readings)):
-            copy.write(piece)
+def encode_columns(columns: Mapping[str, NDArray[Any]]) -> memoryview:
+    """Return columns of one length as one complete PGCOPY binary stream.
+
+    An array's element is what the server takes for its type: int2, int4, int8, float8, or the bytes (`S`, `V`) of a
+    text or uuid column, all of one length. An array of one element is repeated.
+    """
+    names = list(columns)
+    fields: list[tuple[str, Any]] = [("fields", ">i2")]
+    for name in names:
+        fields += [(f"{name} size", ">i4"), (name, columns[name].dtype.newbyteorder(">"))]
+    record = np.dtype(fields)
+    rows = np.empty(max(len(column) for column in columns.values()), record)
+    rows["fields"] = len(names)
+    for name in names:
+        rows[f"{name} size"] = record[name].itemsize
+        rows[name] = columns[name]
+    return memoryview(_HEADER + rows.tobytes() + _TRAILER)
 
 
-def read_readings(connection: Connection[Any], tag_ids: Sequence[int], since_us: int, until_us: int) -> Readings:
-    """Return the stored readings of these tags with since <= time < until, by binary COPY, in no order."""
-    span = {"tags": list(tag_ids), "since": from_micros(since_us), "until": from_micros(until_us)}
-    with connection.cursor() as cursor, cursor.copy(query("readings_copy_out"), span) as copy:
-        stream = b"".join(copy)
+def decode(stream: bytes) -> Readings:
+    """Return the readings of a PGCOPY binary stream of `COLUMNS`."""
     rows = np.frombuffer(stream, _RECORD, (len(stream) - len(_HEADER)) // _RECORD.itemsize, len(_HEADER))
     readings = empty(len(rows))
     readings["time"] = rows["time"] + _POSTGRES_EPOCH_US
     for name in COLUMNS[1:]:
         readings[name] = rows[name]
     return readings
+
+
+def copy_readings(cursor: Cursor[Any], readings: Readings, table: str = "readings") -> None:
+    """Copy readings into `table` (`readings`, or a staging table with the same columns) in the open transaction."""
+    _copy(cursor, table, COLUMNS, encode(readings))
+
+
+def copy_columns(cursor: Cursor[Any], table: str, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Copy columns, as `encode_columns` takes them, into `table` in the open transaction."""
+    _copy(cursor, table, tuple(columns), encode_columns(columns))
+
+
+def read_readings(connection: Connection[Any], tag_ids: Sequence[int], since_us: int, until_us: int) -> Readings:
+    """Return the stored readings of these tags with since <= time < until, by binary COPY, in no order."""
+    span = {"tags": list(tag_ids), "since": from_micros(since_us), "until": from_micros(until_us)}
+    with connection.cursor() as cursor, cursor.copy(query("readings_copy_out"), span) as copy:
+        return decode(b"".join(copy))
+
+
+def _copy(cursor: Cursor[Any], table: str, columns: Sequence[str], stream: memoryview) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(table), names)
+    with cursor.copy(statement) as copy:
+        for piece in _slices(stream):
+            copy.write(piece)
+
+
+def _slices(stream: memoryview) -> Iterator[memoryview]:
+    return (stream[at : at + _SLICE] for at in range(0, len(stream), _SLICE))
