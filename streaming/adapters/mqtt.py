@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from streaming.adapters.mqtt_link import Link, Message
+from streaming.adapters.mqtt_link import Link
 from streaming.adapters.mqtt_payload import PlainDecoder
-from streaming.adapters.rows import Rows
+from streaming.adapters.rows import PayloadError, Rows
 from streaming.adapters.sparkplug_decode import SparkplugDecoder, rebirth_request
 from streaming.adapters.tags import TagColumns
 from streaming.delivery import Delivery
@@ -21,6 +21,7 @@ from wellos.protocols.mqtt_topics import covers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from streaming.adapters.mqtt_wire import Message
     from streaming.delivery import Rejected, Status
     from wellos.clock import Clock
     from wellos.registry import Connection
@@ -148,15 +149,16 @@ class MqttAdapter:
             _log.info("rebirth requested", connection=self._reading.connection.name, group=node[0], node=node[1])
             link.publish(*rebirth_request(node, now_us))
 
-    async def _deliver(
-        self, link: Link, messages: Sequence[Message], emit: Callable[[Delivery], Awaitable[None]]
-    ) -> None:
+    async def _deliver(self, link: Link, messages: list[Message], emit: Callable[[Delivery], Awaitable[None]]) -> None:
         now = self._clock.micros()
         self._status.heard_us = now
         reading, rows = self._reading, Rows()
         asked = []
         for message in messages:
-            if reading.plain:
+            if message.size > len(message.payload):
+                error = PayloadError("too_large", f"{message.size} bytes")
+                rows.reject(error, message.topic, message.payload)
+            elif reading.plain:
                 reading.plain.decode(message.topic, message.payload, now, rows, retained=message.retained)
             elif reading.sparkplug:
                 asked.append(

@@ -21,6 +21,7 @@ MAX_MICROS = 253_402_300_799_999_999
 """The last microsecond of the year 9999: no source time is later."""
 
 _KEPT_OF_TOO_LARGE = 65_536
+_LONGEST_DETAIL, _LONGEST_SOURCE = 4000, 1000
 
 
 class PayloadError(ValueError):
@@ -62,9 +63,12 @@ class Rows:
         self.flags += [flags] * count
 
     def reject(self, error: PayloadError, topic: str, payload: bytes) -> None:
-        """Keep what could not be used whole, up to the size that may be held."""
-        original = payload[:_KEPT_OF_TOO_LARGE] if error.reason == "too_large" else payload
-        self.rejected.append(Rejected(error.reason, error.detail, topic, bytes(original)))
+        """Keep what could not be used whole; of what is too large the beginning, and say so."""
+        detail, original = error.detail[:_LONGEST_DETAIL], bytes(payload)
+        if error.reason == "too_large":
+            original = original[:_KEPT_OF_TOO_LARGE]
+            detail = f"{detail}; the first {len(original)} bytes are kept"
+        self.rejected.append(Rejected(error.reason, detail, topic[:_LONGEST_SOURCE], original))
 
     def readings(self, tags: TagColumns) -> Readings:
         """Pack the columns."""

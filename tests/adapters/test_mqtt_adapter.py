@@ -264,6 +264,33 @@ async def test_shared_subscriptions_split_the_messages(mqtt_broker: RunningServe
     assert all(len(one.readings) for one in both)
 
 
+@VERSIONS
+async def test_a_member_that_goes_loses_nothing_of_its_share(mqtt_broker: RunningServer, version: int) -> None:
+    topic = f"share/{version}"
+    first, second = Collector(), Collector()
+    statuses = [Status(), Status()]
+    connections = [
+        connection_to(mqtt_broker.port, topic, group="ingest", client_id=f"m{version}-{number}", version=version)
+        for number in (1, 2)
+    ]
+    async with running(connections[1], second, statuses[1]):
+        await second.until(lambda: statuses[1].state == "connected")
+        with publisher(mqtt_broker.port) as source:
+            async with running(connections[0], first, statuses[0]):
+                await first.until(lambda: statuses[0].state == "connected")
+                first.settling = False
+                await source.numbers(topic, range(100))
+                await first.until(lambda: len(first.readings) + len(second.readings) == 100)
+            unsettled = first.values(100)
+            await source.numbers(topic, range(100, 200))
+        again = Collector()
+        async with running(connections[0], again, statuses[0]):
+            await again.until(lambda: len(set(again.values(100) + second.values(100))) == 200)
+    assert unsettled
+    assert set(unsettled) <= set(again.values(100) + second.values(100))
+    assert not again.gaps
+
+
 async def test_nobody_listening_is_a_lost_connection() -> None:
     async with running(connection_to(free_port(), "nobody"), Collector()) as session:
         assert "cannot connect" in str(await session.lost())

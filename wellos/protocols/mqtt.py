@@ -63,6 +63,15 @@ class MqttConfig(Credentials):
     url: Annotated[str, url_of("mqtt", "mqtts", example="mqtt://host:1883 or mqtts://host:8883")] = Field(
         description="Broker, `mqtt://host:1883` or `mqtts://host:8883` (TLS)."
     )
+    ca_file: str | None = Field(
+        None, min_length=1, description="TLS: PEM file of the authorities to trust instead of the system's."
+    )
+    certificate_file: str | None = Field(
+        None, min_length=1, description="TLS: PEM file of our own certificate, where the broker asks for one."
+    )
+    key_file: str | None = Field(
+        None, min_length=1, description="TLS: PEM file of its key, not encrypted; unset: in `certificate_file`."
+    )
     version: Literal[5, 4] = Field(5, description="Protocol version: 5, or 4 for MQTT 3.1.1.")
     client_id: str | None = Field(
         None, min_length=1, max_length=128, description="Name of the session; unset: `wellos-TENANT-CONNECTION`."
@@ -113,6 +122,15 @@ class MqttConfig(Credentials):
     group: Annotated[str, AfterValidator(_share)] | None = Field(
         None, min_length=1, max_length=128, description="Shared subscription: members of the group split the messages."
     )
+
+    @field_validator("ca_file", "certificate_file", "key_file")
+    @classmethod
+    def _with_tls(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is not None and not info.data.get("url", "mqtts:").startswith("mqtts:"):
+            raise ValueError("does nothing without TLS | Write the url as mqtts://host:8883")
+        if path is not None and info.field_name == "key_file" and info.data.get("certificate_file") is None:
+            raise ValueError("is the key of no certificate | Give certificate_file too")
+        return path
 
     @field_validator("topics")
     @classmethod
