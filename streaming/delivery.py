@@ -100,6 +100,8 @@ class Status:
     """Platform time of the last word from the peer, readings or not, 0 for never. Kept by the adapter; the next one
     begins with a Gap of the whole connection from here to its own first word, unless the source has kept everything.
     """
+    missed_polls: int = 0
+    """Due times of polled tags that went by without a poll, since this process started."""
 
     def become(self, state: str, now_us: int, error: str = "") -> None:
         """Enter a state; `since_us` moves only when the state is another one."""

@@ -97,15 +97,21 @@ class IngestMetrics(Collector):
         up = GaugeMetricFamily(
             "scada_connection_up", "1 while connected.", labels=["tenant_id", "connection", "protocol"]
         )
+        missed = CounterMetricFamily(
+            "scada_polls_missed", "Polls that fell behind their due time.", labels=["tenant_id", "connection"]
+        )
         by_protocol: dict[str, int] = {}
         for connection, status in self._connections():
             connected = int(status.state == "connected")
             by_protocol[connection.protocol] = by_protocol.get(connection.protocol, 0) + connected
+            if connection.protocol == "modbus":
+                missed.add_metric([connection.tenant, connection.name], status.missed_polls)
             up.add_metric([connection.tenant, connection.name, connection.protocol], connected)
         for protocol, n in by_protocol.items():
             active.add_metric([protocol], n)
         yield active
         yield up
+        yield missed
 
     def _of_spool(self) -> Iterator[Metric]:
         journal = self._journal

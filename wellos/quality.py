@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "MODBUS_NOT_A_NUMBER",
     "MODBUS_NO_REPLY",
     "SPARKPLUG_BAD",
     "SPARKPLUG_GOOD",
@@ -41,6 +42,9 @@ SPARKPLUG_BAD, SPARKPLUG_UNCERTAIN, SPARKPLUG_GOOD, SPARKPLUG_STALE = 0, 64, 192
 
 MODBUS_NO_REPLY = 0x100
 """Status of a Modbus reading whose request was not answered in time; exception codes are below 256, 0 is success."""
+
+MODBUS_NOT_A_NUMBER = 0x101
+"""Status of a Modbus string that was read and is no number."""
 
 _OPCUA_CODE = np.uint32(0xFFFF0000)
 _OPCUA_SEVERITY = np.array([Quality.GOOD, Quality.UNCERTAIN, Quality.BAD, Quality.BAD], dtype=np.uint8)

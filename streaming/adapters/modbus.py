@@ -1,21 +1,16 @@
-"""Modbus TCP client: tags polled in coalesced block reads at times that do not drift. It never writes."""
+"""Modbus client (TCP, or RTU over TCP): tags polled in coalesced reads at times that do not drift. It never writes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
 from typing import TYPE_CHECKING
 
-import numpy as np
-import structlog
-
-from streaming.adapters.modbus_decode import Block, plan
-from streaming.adapters.modbus_link import Link, Reply
+from streaming.adapters.modbus_group import Group, grouped
+from streaming.adapters.modbus_link import Link
 from streaming.adapters.schedule import next_due, sleep_until
-from streaming.adapters.tags import TagColumns
-from streaming.delivery import ConnectionLost, Delivery, Gap
-from wellos.protocols.modbus import ModbusConfig, parse_address
-from wellos.quality import MODBUS_NO_REPLY, from_modbus
-from wellos.readings import Readings, empty
+from streaming.delivery import ConnectionLost, Delivery
+from wellos.errors import ConfigurationError
+from wellos.protocols.modbus import ModbusConfig
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,32 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ModbusAdapter"]
 
-_log = structlog.get_logger(__name__)
-_SPLIT_ON = frozenset({2, 3})
-"""Illegal address and value: what one register can bring upon a whole block. The others speak of the device."""
-_RELEARN_S = 600.0
-_MICROS = 1_000_000
-_GAP_EVERY_US = 300 * _MICROS
-"""A device too slow for its interval misses polls without end: one gap in this time, not one a poll."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """The tags of one interval: what to read, and when it was due last."""
-
-    interval_us: int
-    planned: list[Block]
-    blocks: list[Block]
-    last_due_us: int = 0
-    relearn_at: float = 0.0
-    missed_from_us: int = 0
-    """First due time that was missed and is not yet in a gap; 0 for none."""
-    missed_to_us: int = 0
-    gap_told_us: int = 0
-
 
 class ModbusAdapter:
-    """Client of one Modbus TCP device, or of the units behind one gateway."""
+    """Client of one Modbus device, or of the units behind one gateway."""
 
     loss_window = (
         "Values between two polls, as with any polled source; a poll that is missed while we are disconnected, full or "
@@ -64,107 +36,104 @@ class ModbusAdapter:
         self._clock = clock
         self._status = status
         self._config = ModbusConfig.parse(connection.config)
-        self._tags = TagColumns(connection.tags)
-        self._faults: dict[int, int] = {}
-        by_interval: dict[int, list[int]] = {}
-        for position, tag in enumerate(connection.tags):
-            by_interval.setdefault(max(1, round(tag.interval_s * _MICROS)), []).append(position)
-        addresses = [parse_address(tag.address) for tag in connection.tags]
-        self._groups = []
-        for interval_us, positions in sorted(by_interval.items()):
-            tags = [(position, addresses[position]) for position in positions]
-            blocks = plan(tags, self._config.max_registers, self._config.max_gap)
-            self._groups.append(_Group(interval_us, blocks, blocks))
+        self._groups = grouped(connection, self._config)
+        self._link: Link | None = None
+        self._heard = False
+        self._wanted: tuple[Connection, ModbusConfig, list[Group]] | None = None
+        self._changed = asyncio.Event()
 
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         """Connect and poll until cancelled; ConnectionLost when the peer hangs up or no longer answers."""
-        link = Link(self._config)
+        self._link = link = Link(self._config, _units(self._groups))
         try:
             await link.open()
-            now = self._clock.micros()
-            self._status.become("connected", now)
-            gaps = self._status.outage(now)
-            if gaps:
-                await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+            self._status.become("connected", self._clock.micros())
             for group in self._groups:
-                # The first poll is at once; the next at the next multiple of the interval.
-                group.last_due_us = (now // group.interval_us - 1) * group.interval_us
-            while self._groups:
-                group = min(self._groups, key=lambda one: one.last_due_us + one.interval_us)
-                await self._poll(link, group, emit)
+                self._begin(group)
+            while True:
+                self._take_over(link)
+                next_group = await self._next_due()
+                if next_group is not None:
+                    await self._poll(link, next_group, emit)
         except ConnectionLost:
             now = self._clock.micros()
-            gaps = tuple(gap for group in self._groups for gap in self._missed(group, now))
+            whole = len(self._groups) == 1
+            gaps = tuple(gap for group in self._groups for gap in group.gaps(now, whole=whole, at_last=True))
             if gaps:
                 await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
             raise
         finally:
+            self._link = None
             link.close()
 
     async def change(self, connection: Connection) -> bool:
-        """Take over no change while running: a new adapter does it."""
-        return connection == self._connection
+        """Take tags, time-outs and block sizes over before the next poll; False for another peer, or unconnected."""
+        try:
+            config = ModbusConfig.parse(connection.config)
+            same = (config.max_registers, config.max_gap) == (self._config.max_registers, self._config.max_gap)
+            groups = grouped(connection, config, self._groups if same else ())
+        except ConfigurationError:
+            return False  # the new adapter that is built instead says what is wrong
+        here = (self._config.host, self._config.port, self._config.framing)
+        if self._link is None or not self._link.is_open or (config.host, config.port, config.framing) != here:
+            return False
+        self._wanted = (connection, config, groups)
+        self._changed.set()
+        return True
 
-    async def _poll(self, link: Link, group: _Group, emit: Callable[[Delivery], Awaitable[None]]) -> None:
-        due = next_due(group.last_due_us, self._clock.micros(), group.interval_us)
-        await sleep_until(self._clock, due.next_us)
-        group.last_due_us = due.next_us
-        if due.missed:
-            group.missed_from_us = group.missed_from_us or due.first_missed_us
-            group.missed_to_us = due.next_us
+    def _take_over(self, link: Link) -> None:
+        self._changed.clear()
+        if self._wanted is None:
+            return
+        before = {group.interval_us: group for group in self._groups}
+        self._connection, self._config, self._groups = self._wanted
+        self._wanted = None
+        for group in self._groups:
+            old = before.get(group.interval_us)
+            if old is None:
+                self._begin(group)
+            elif old is not group:  # it was prepared before the last poll of the old one
+                group.last_due_us, group.missed, group.reading_us = old.last_due_us, old.missed, old.reading_us
+        link.take_over(self._config, _units(self._groups))
+
+    def _begin(self, group: Group) -> None:
+        # The first poll is at once; the next at the next multiple of the interval.
+        group.last_due_us = (self._clock.micros() // group.interval_us - 1) * group.interval_us
+
+    async def _next_due(self) -> Group | None:
+        """Wait for the group that is due next; None when there is something to take over or to reckon anew first."""
+        if not self._groups:
+            await self._changed.wait()
+            return None
         now = self._clock.micros()
-        gaps = self._missed(group, now) if now - group.gap_told_us >= _GAP_EVERY_US else ()
-        readings = await self._read(link, group)
+        for group in self._groups:
+            if group.last_due_us > now:  # the clock was set back
+                group.last_due_us = now // group.interval_us * group.interval_us
+        group = min(self._groups, key=lambda one: one.last_due_us + one.interval_us)
+        return group if await sleep_until(self._clock, group.last_due_us + group.interval_us, self._changed) else None
+
+    async def _poll(self, link: Link, group: Group, emit: Callable[[Delivery], Awaitable[None]]) -> None:
+        now = self._clock.micros()
+        due = next_due(group.last_due_us, now, group.interval_us)
+        if due.missed:
+            self._status.missed_polls += due.missed
+            # Either our own reading took too long, or the pipeline was full (or the process stood still).
+            late = "poll_overrun" if 2 * group.reading_us >= group.interval_us else "poll_missed"
+            group.missed.add(due.first_missed_us, due.next_us, late)
+        group.last_due_us = due.next_us
+        gaps = group.gaps(now, whole=len(self._groups) == 1)
+        polled = await group.poll(link, self._clock)
+        read = self._clock.micros()
+        group.reading_us = read - now
+        if polled.heard:
+            gaps += () if self._heard else self._status.outage(now)
+            self._heard = True
+            self._status.heard_us = read
         self._status.last_reading_us = self._status.heard_us
-        await emit(Delivery(self._connection.connection_id, self._clock.micros(), readings, gaps=gaps))
+        await emit(Delivery(self._connection.connection_id, read, polled.readings, polled.rejected, gaps))
+        if link.gone:
+            raise ConnectionLost(f"{link.address}: no unit answers")
 
-    def _missed(self, group: _Group, now_us: int) -> tuple[Gap, ...]:
-        """Return what was missed and not told yet: the first miss at once, then all of some minutes together."""
-        if not group.missed_from_us:
-            return ()
-        start, end = group.missed_from_us, group.missed_to_us
-        group.missed_from_us, group.gap_told_us = 0, now_us
-        if len(self._groups) == 1:
-            return (Gap(start, end, "poll_missed"),)
-        numbers = [int(self._tags.tag_id[position]) for block in group.planned for position in block.positions]
-        return tuple(Gap(start, end, "poll_missed", number) for number in numbers)
 
-    async def _read(self, link: Link, group: _Group) -> Readings:
-        """Read all blocks of a group; a block refused for one of its registers is split, and stays so for a while."""
-        if group.blocks is not group.planned and self._clock.monotonic() >= group.relearn_at:
-            group.blocks = group.planned
-        parts: list[Readings] = [empty()]
-        done: list[Block] = []
-        waiting = list(reversed(group.blocks))
-        while waiting:
-            block = waiting.pop()
-            time_us = self._clock.micros()
-            reply = await link.read(block)
-            if reply.status != MODBUS_NO_REPLY:
-                self._status.heard_us = self._clock.micros()
-            halves = block.split() if reply.status in _SPLIT_ON else ()
-            if halves:
-                waiting += reversed(halves)
-                continue
-            done.append(block)
-            self._note(block, reply)
-            quality = from_modbus(np.full(len(block.positions), reply.status))
-            parts.append(self._tags.readings(block.positions, time_us, reply.values, quality, reply.status))
-        if len(done) != len(group.blocks):
-            group.blocks = done
-            group.relearn_at = self._clock.monotonic() + _RELEARN_S
-        return np.concatenate(parts)
-
-    def _note(self, block: Block, reply: Reply) -> None:
-        """Log the first answer of a kind, not every poll of a bad register."""
-        for position in block.positions:
-            before = self._faults.get(position, 0)
-            if before != reply.status:
-                self._faults[position] = reply.status
-                _log.warning(
-                    "register refused" if reply.status else "register answers again",
-                    connection=self._connection.name,
-                    tag=self._connection.tags[position].name,
-                    address=self._connection.tags[position].address,
-                    status=reply.status or before,
-                )
+def _units(groups: list[Group]) -> set[int]:
+    return {block.unit for group in groups for block in group.planned.blocks}

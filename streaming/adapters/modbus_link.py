@@ -1,24 +1,18 @@
-"""The Modbus client library for one TCP connection: reads only, one at a time, with tries of our own."""
+"""One TCP connection to a Modbus peer: one read at a time, answers told from late ones, tries and time-outs by unit."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-
-from streaming.adapters.modbus_decode import BlockError
+from streaming.adapters.modbus_frame import Answer, FrameError, Receiver, Request, RtuReceiver, TcpReceiver
 from streaming.delivery import ConnectionLost
 from wellos.quality import MODBUS_NO_REPLY
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Iterable
 
-    from streaming.adapters.modbus_decode import Block
     from wellos.protocols.modbus import ModbusConfig
 
 __all__ = ["Link", "Reply"]
@@ -27,117 +21,195 @@ _BUSY = frozenset({5, 6, 7})
 """Acknowledge, device busy, negative acknowledge: come again later."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 _UNANSWERED = 3
-"""Requests in a row without an answer, from any unit, after which the peer counts as gone."""
+"""Requests in a row without an answer after which a peer of which no unit answers counts as gone."""
+_MOST_RECEIVED = 8192
+"""Bytes of anything but answers that a peer may send for one request: an answer has 260, the rest is late or noise."""
+_LAST_TRANSACTION = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The outcome of one read: exception code (0 none, MODBUS_NO_REPLY) and the raw values of the block's tags."""
+    """The outcome of one read: exception code (0 none, MODBUS_NO_REPLY), the data, and the tries left unanswered."""
 
     status: int
-    values: NDArray[np.float64]
+    data: bytes = b""
+    unanswered: int = 0
+
+
+class _Wire(asyncio.Protocol):
+    """The bytes of one TCP connection."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._received = 0
+        self._transport: asyncio.Transport | None = None
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._request: Request | None = None
+        self._transaction = 0
+        self.ended = ""
+        """Why there is nothing more to come; empty while open."""
+        self.late: list[Answer] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP connection has this one
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(f"the connection was closed{f': {exc}' if exc else ''}")
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > _MOST_RECEIVED:
+            self._end(f"sent more than {_MOST_RECEIVED} bytes that answer nothing")
+            return
+        try:
+            answers = self._receiver.feed(data)
+        except FrameError as error:
+            self._end(str(error))
+            return
+        for answer in answers:
+            waiting, request = self._waiting, self._request
+            if waiting is None or request is None or waiting.done():
+                self.late.append(answer)
+            elif answer.transaction == self._transaction and answer.fits(request):
+                self._received = 0
+                waiting.set_result(answer)
+            else:
+                self.late.append(answer)
+
+    async def ask(self, request: Request, sent: bytes, transaction: int, timeout_s: float) -> Answer:
+        """Send a request and return its answer; TimeoutError, or ConnectionLost when the connection ends first."""
+        if self.ended or self._transport is None:
+            raise ConnectionLost(self.ended)
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._request, self._transaction = request, transaction
+        try:
+            self._transport.write(sent)
+            async with asyncio.timeout(timeout_s):
+                return await self._waiting
+        finally:
+            self._waiting = self._request = None
+
+    def _end(self, reason: str) -> None:
+        self.ended = self.ended or reason
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(ConnectionLost(self.ended))
+        self.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Link:
-    """One connection to a device or gateway."""
+    """One peer: a device, or the units behind a gateway."""
 
-    def __init__(self, config: ModbusConfig) -> None:
-        """Prepare the client."""
-        # What it reports as errors is what we report as readings and lost connections.
-        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-        self._config = config
-        self._closed = asyncio.Event()
+    def __init__(self, config: ModbusConfig, units: Iterable[int]) -> None:
+        """Prepare to connect; `units` are those that will be asked."""
+        self.config = config
+        self.units = set(units)
+        self._wire: _Wire | None = None
+        self._transaction = 0
         self._unanswered = 0
         self._silent: set[int] = set()
-        self._client = AsyncModbusTcpClient(
-            config.host,
-            port=config.port,
-            timeout=config.timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=self._on_connect,
-        )
+        self._pending: set[tuple[int, int]] = set()
+        """Unit and function of RTU requests given up on, whose answers may still come."""
 
     @property
     def address(self) -> str:
         """Host and port."""
-        return f"{self._config.host}:{self._config.port}"
+        return f"{self.config.host}:{self.config.port}"
+
+    @property
+    def gone(self) -> bool:
+        """Whether the peer counts as gone: some requests in a row unanswered, and no unit that answers."""
+        return self._unanswered >= _UNANSWERED and self._silent >= self.units
+
+    def take_over(self, config: ModbusConfig, units: Iterable[int]) -> None:
+        """Go on with other time-outs and units; host, port and framing are the same."""
+        self.config, self.units = config, set(units)
 
     async def open(self) -> None:
         """Connect; ConnectionLost says why not."""
+        rtu = self.config.framing == "rtu"
+        wire = _Wire(RtuReceiver() if rtu else TcpReceiver())
         try:
-            async with asyncio.timeout(self._config.timeout_s):
-                connected = await self._client.connect()
-        except (OSError, TimeoutError, ModbusException) as error:
+            async with asyncio.timeout(self.config.timeout_s):
+                await asyncio.get_running_loop().create_connection(lambda: wire, self.config.host, self.config.port)
+        except (OSError, TimeoutError) as error:
+            wire.close()
             raise ConnectionLost(f"{self.address}: cannot connect: {str(error) or type(error).__name__}") from error
-        if not connected:
-            raise ConnectionLost(f"{self.address}: cannot connect")
+        self._wire = wire
+        self._pending.clear()
 
     def close(self) -> None:
         """Hang up."""
-        self._client.close()
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
-    def _on_connect(self, connected: bool) -> None:
-        if not connected:
-            self._closed.set()
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._wire is not None and not self._wire.ended
 
-    async def read(self, block: Block) -> Reply:
-        """Read a block; a unit that did not answer last time gets one try only, so that the others are not held up."""
-        tries = 1 if block.unit in self._silent else 1 + self._config.retries
-        status, wait_s = MODBUS_NO_REPLY, _FIRST_WAIT_S
-        for left in range(tries - 1, -1, -1):
-            status, values = await self._once(block)
-            if status == 0:
-                return Reply(0, values)
-            if status in _BUSY and left:
+    def tries(self, unit: int) -> int:
+        """Return how many requests of a unit may go unanswered in one poll: one only if it is silent already."""
+        return 1 if unit in self._silent else self.config.tries_of(unit)
+
+    async def read(self, request: Request, tries: int) -> Reply:
+        """Ask until there is an answer, at most `tries` times; a busy device also until its own tries are used up."""
+        status, unanswered, wait_s = MODBUS_NO_REPLY, 0, _FIRST_WAIT_S
+        for left in range(self.config.tries_of(request.unit) - 1, -1, -1):
+            answer = await self._once(request)
+            if answer is None:
+                status, unanswered = MODBUS_NO_REPLY, unanswered + 1
+                if unanswered >= tries:
+                    break
+            elif answer.refusal not in _BUSY or not left:
+                return Reply(answer.refusal, answer.data or b"", unanswered)
+            else:
+                status = answer.refusal
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-            elif status != MODBUS_NO_REPLY:
-                break
-        return Reply(status, np.full(len(block.positions), np.nan))
+        return Reply(status, b"", unanswered)
 
-    async def _once(self, block: Block) -> tuple[int, NDArray[np.float64]]:
-        nothing = np.empty(0)
+    async def _once(self, request: Request) -> Answer | None:
+        """Return the answer, if one came that is whole."""
         try:
-            answer = await self._ask(block)
-        except (ModbusException, TimeoutError, OSError) as error:
-            self._check_open()
-            self._silent.add(block.unit)
+            answer = await self._ask(request)
+        except TimeoutError:
+            self._silent.add(request.unit)
             self._unanswered += 1
-            if self._unanswered >= _UNANSWERED * (1 + self._config.retries):
-                raise ConnectionLost(f"{self.address}: {self._unanswered} requests without an answer") from error
-            return MODBUS_NO_REPLY, nothing
+            return None
+        except ConnectionLost as error:
+            raise ConnectionLost(f"{self.address}: {error}") from error
         self._unanswered = 0
-        self._silent.discard(block.unit)
-        if answer.isError():
-            return int(answer.exception_code), nothing
-        try:
-            return 0, block.decode(answer.bits if block.bits else answer.registers)
-        except BlockError:
-            return MODBUS_NO_REPLY, nothing
+        self._silent.discard(request.unit)
+        if answer.data is None or (not answer.refusal and len(answer.data) != request.size):
+            return None
+        return answer
 
-    async def _ask(self, block: Block) -> Any:  # noqa: ANN401 - a PDU of the library
-        """Send one read request and wait for its answer, or for the end of the connection."""
-        self._check_open()
-        # The only requests there are: function codes 1 to 4.
-        read = {
-            "coil": self._client.read_coils,
-            "discrete": self._client.read_discrete_inputs,
-            "input": self._client.read_input_registers,
-            "holding": self._client.read_holding_registers,
-        }[block.table]
-        request = asyncio.ensure_future(read(block.start, count=block.count, device_id=block.unit))
-        closed = asyncio.ensure_future(self._closed.wait())
+    async def _ask(self, request: Request) -> Answer:
+        timeout_s = self.config.timeout_of(request.unit)
+        late = [(answer.unit, answer.function) for answer in self._open_wire().late]
+        self._open_wire().late.clear()
+        if self.config.framing == "tcp":
+            self._transaction = self._transaction % _LAST_TRANSACTION + 1
+            return await self._open_wire().ask(request, request.tcp(self._transaction), self._transaction, timeout_s)
+        # RTU answers carry no number: one still under way could be taken for ours, so it goes with its connection.
+        self._pending.difference_update(late)
+        key = (request.unit, request.function)
+        if key in self._pending:
+            self.close()
+            await self.open()
         try:
-            await asyncio.wait({request, closed}, return_when=asyncio.FIRST_COMPLETED)
-            if not request.done():
-                self._check_open()
-            return await request
-        finally:
-            for task in (request, closed):
-                task.cancel()
-            await asyncio.gather(request, closed, return_exceptions=True)
+            return await self._open_wire().ask(request, request.rtu(), 0, timeout_s)
+        except TimeoutError:
+            self._pending.add(key)
+            raise
 
-    def _check_open(self) -> None:
-        if self._closed.is_set() or not self._client.connected:
-            raise ConnectionLost(f"{self.address}: the connection was closed")
+    def _open_wire(self) -> _Wire:
+        if self._wire is None:
+            raise ConnectionLost("the connection was closed")
+        return self._wire

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,22 @@ def next_due(last_us: int, now_us: int, interval_us: int) -> Due:
     return Due(max(following, latest), missed, following)
 
 
-async def sleep_until(clock: Clock, due_us: int) -> None:
-    """Wait until the platform's clock shows `due_us`, whatever its pace against the machine's."""
+async def sleep_until(clock: Clock, due_us: int, wake: asyncio.Event) -> bool:
+    """Wait until the platform's clock shows `due_us`, whatever its pace against the machine's; return true then.
+
+    False: `wake` was set, or the clock was set back, so that the due time has to be reckoned anew.
+    """
     pace = 1.0
+    least = due_us - clock.micros()
     while (left := due_us - clock.micros()) > 0:
+        if wake.is_set() or left > least:
+            return False
+        least = left
         before_us, before = clock.micros(), clock.monotonic()
-        await asyncio.sleep(min(max(left / 1e6 / pace, _SHORTEST_NAP_S), _LONGEST_NAP_S / max(pace, 1.0)))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(left / 1e6 / pace, _SHORTEST_NAP_S), _LONGEST_NAP_S / max(pace, 1.0))):
+                await wake.wait()
         elapsed = clock.monotonic() - before
         if elapsed > 0:
             pace = max((clock.micros() - before_us) / 1e6 / elapsed, 1e-6)
+    return True

@@ -183,7 +183,7 @@ async def test_a_peer_that_no_longer_answers_is_a_lost_connection() -> None:
         connection = connection_to(one.port, "1:holding:5:uint16", timeout_s=0.05, retries=0)
         status = Status(heard_us=5)
         async with running(connection, Collector(), status) as session:
-            assert "without an answer" in str(await session.lost())
+            assert "no unit answers" in str(await session.lost())
     assert status.heard_us == 5, "it was not heard"
 
 

@@ -2,25 +2,22 @@ from __future__ import annotations
 
 import itertools
 import struct
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.adapters.modbus_decode import BlockError, plan
+from streaming.adapters.modbus_decode import Layout, number_in, plan
 from wellos.protocols.modbus import ModbusAddress, parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
+    from streaming.adapters.modbus_decode import Block
     from wellos.protocols.modbus import Order, RegisterType
 
-VECTORS = Path(__file__).parents[3] / "shared" / "data" / "protocol_vectors"
-needs_vectors = pytest.mark.skipif(not VECTORS.exists(), reason=f"{VECTORS} is not there")
 FORMATS = {
     "int16": ">h",
     "uint16": ">H",
@@ -47,10 +44,22 @@ def on_the_wire(kind: str, order: str, value: float) -> list[int]:
     return [int.from_bytes(word, "big") for word in words]
 
 
+def decode(blocks: Sequence[Block], *registers: Sequence[int]) -> list[float]:
+    """Decode what each of some reads brought, as registers (or bits), by position."""
+    parts = [
+        np.packbits(np.array(words, dtype=np.uint8), bitorder="little").tobytes()
+        if block.bits
+        else np.array(words, dtype=">u2").tobytes()
+        for block, words in zip(blocks, registers, strict=True)
+    ]
+    layout = Layout(blocks)
+    values, _ = layout.decode(np.frombuffer(b"".join(parts), dtype=np.uint8))
+    ordered: list[float] = values[np.argsort(layout.positions)].tolist()
+    return ordered
+
+
 def decode_one(text: str, registers: list[int]) -> float:
-    address = parse_address(text)
-    (block,) = plan([(0, address)], 120, 8)
-    return float(block.decode(registers)[0])
+    return decode(plan([(0, parse_address(text))], 120, 8), registers)[0]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +132,11 @@ def test_blocks_cover_every_tag_once_within_the_limits(
         table = image[block.unit, block.table]
         used = sorted(place for place in table if block.start <= place < block.start + block.count)
         assert all(later - earlier <= max_gap + 1 for earlier, later in itertools.pairwise(used))
-        registers = [table.get(block.start + offset, 0xDEAD) for offset in range(block.count)]
-        for position, value in zip(block.positions, block.decode(registers).tolist(), strict=True):
-            assert value == tags[position][1]
+    images = [
+        [image[block.unit, block.table].get(block.start + offset, 0xDEAD) for offset in range(block.count)]
+        for block in blocks
+    ]
+    assert decode(blocks, *images) == [value for _, value in tags]
 
 
 def _typed(kind: str, value: float) -> float:
@@ -161,96 +172,55 @@ def test_bits() -> None:
     tags = [(n, parse_address(f"1:coil:{place}:bool")) for n, place in enumerate((3, 100, 1900))]
     first, second = plan(tags, 120, 8)
     assert (first.start, first.count, second.start) == (3, 98, 1900)
-    bits = [False] * 104
-    bits[97] = True
-    assert first.decode(bits).tolist() == [0.0, 1.0]
+    bits = [0] * 98
+    bits[97] = 1
+    assert decode([first, second], bits, [1]) == [0.0, 1.0, 1.0]
 
 
-@given(st.lists(st.integers(0, 65535), max_size=9))
-def test_a_short_reply_is_the_documented_error(registers: list[int]) -> None:
-    (block,) = plan([(0, parse_address("1:holding:0:float64")), (1, parse_address("1:holding:8:float32"))], 120, 8)
-    with pytest.raises(BlockError):
-        block.decode(registers)
+def test_bits_of_registers_count_from_the_least_significant() -> None:
+    tags = [parse_address(f"1:holding:7.{bit}:bool") for bit in range(16)]
+    assert decode(plan(enumerate(tags), 120, 8), [0b1000_0001_0000_0110]) == [0, 1, 1, 0, 0, 0, 0, 0, 1, *[0] * 6, 1]
 
 
-@needs_vectors
-def test_register_maps_of_real_devices() -> None:
-    """Every number of 24 real devices can be addressed, planned and read back."""
-    names = {
-        "32BIT_FLOAT_1234": ("float32", "ABCD"),
-        "16BIT_INT_HI_FIRST": ("int16", "ABCD"),
-        "16BIT_UINT_HI_FIRST": ("uint16", "ABCD"),
-        "32BIT_INT_3412": ("int32", "CDAB"),
-        "32BIT_UINT_1234": ("uint32", "ABCD"),
-        "32BIT_INT_1234": ("int32", "ABCD"),
-        "64BIT_INT_12345678": ("int64", "ABCD"),
-        "64BIT_UINT_12345678": ("uint64", "ABCD"),
-    }
-    registers = pl.read_parquet(VECTORS / "modbus_register_maps" / "registers.parquet")
-    checked = 0
-    for (_device,), rows in registers.group_by("device"):
-        tags = []
-        for row in rows.filter(pl.col("format").is_in(list(names))).iter_rows(named=True):
-            kind, order = names[row["format"]]
-            table = "holding" if row["fnCode"].startswith("F3") else "input"
-            tags.append(parse_address(f"1:{table}:{row['address']}:{kind}:{order}"))
-        blocks = plan(enumerate(tags), 120, 8)
-        assert len(blocks) <= max(1, len(tags))
-        for block in blocks:
-            image = np.zeros(block.count, dtype=np.uint16)
-            seen: dict[int, float] = {}
-            for position, address in zip(block.positions, block.addresses, strict=True):
-                words = on_the_wire(address.type, address.order, _typed(address.type, float(position + 1)))
-                place = address.register - block.start
-                if not image[place : place + len(words)].any():
-                    image[place : place + len(words)] = words
-                    seen[position] = float(position + 1)
-            values = dict(zip(block.positions, block.decode(image).tolist(), strict=True))
-            assert {position: values[position] for position in seen} == seen
-            checked += len(seen)
-    assert checked > 600
+@pytest.mark.parametrize(
+    ("text", "register", "value"),
+    [
+        ("1:input:0:int8", 0x12FE, -2.0),
+        ("1:input:0:uint8", 0x12FE, 254.0),
+        ("1:input:0:uint8:BADC", 0x12FE, 18.0),
+        ("1:input:0:int8:DCBA", 0xFE12, -2.0),
+    ],
+)
+def test_bytes_of_registers(text: str, register: int, value: float) -> None:
+    assert decode_one(text, [register]) == value
 
 
-def _tcp_payloads(capture: bytes) -> Iterator[tuple[int, int, bytes]]:
-    offset = 24
-    while offset < len(capture):
-        size = int.from_bytes(capture[offset + 8 : offset + 12], "little")
-        packet = capture[offset + 16 : offset + 16 + size]
-        offset += 16 + size
-        internet = packet[14:]
-        header, total = (internet[0] & 15) * 4, int.from_bytes(internet[2:4], "big")
-        segment = internet[header:total]
-        body = segment[(segment[12] >> 4) * 4 :]
-        if body:
-            yield int.from_bytes(segment[:2], "big"), int.from_bytes(segment[2:4], "big"), body
+@pytest.mark.parametrize(
+    ("text", "content", "value"),
+    [
+        ("1:input:0:string4", b"12.5", 12.5),
+        ("1:input:0:string8", b" -3e2\0\0\0", -300.0),
+        ("1:input:0:string3", b"1234", 123.0),
+        ("1:input:0:string4:BADC", b"215.", 12.5),
+    ],
+)
+def test_strings_that_are_numbers(text: str, content: bytes, value: float) -> None:
+    assert decode_one(text, np.frombuffer(content, dtype=">u2").tolist()) == value
 
 
-@needs_vectors
-def test_a_capture_of_a_real_exchange() -> None:
-    """What the reference decoder read out of a capture is what the blocks give, for every read in it."""
-    expected = {}
-    log = (VECTORS / "modbus" / "expected" / "modbus_detailed.log").read_text()
-    tables = {
-        "READ_COILS": "coil",
-        "READ_DISCRETE_INPUTS": "discrete",
-        "READ_HOLDING_REGISTERS": "holding",
-        "READ_INPUT_REGISTERS": "input",
-    }
-    for line in log.splitlines():
-        fields = line.split("\t")
-        if len(fields) > 12 and fields[8] in tables and fields[12] != "-":
-            values = [float(word) for word in fields[12].split(",")]
-            expected[int(fields[6])] = (int(fields[7]), tables[fields[8]], int(fields[9]), int(fields[10]), values)
-    replies = {}
-    for source, _target, body in _tcp_payloads((VECTORS / "modbus" / "modbus_example.pcap").read_bytes()):
-        tid, function = int.from_bytes(body[:2], "big"), body[7]
-        if source == 502 and function in (1, 2, 3, 4) and tid not in replies:
-            replies[tid] = body[9 : 9 + body[8]]
-    assert len(expected) == 8
-    for tid, (unit, table, start, count, values) in expected.items():
-        kind = "bool" if table in ("coil", "discrete") else "uint16"
-        tags = [(n, parse_address(f"{unit}:{table}:{start + n}:{kind}")) for n in range(count)]
-        (block,) = plan(tags, 120, 8)
-        data = np.frombuffer(replies[tid], dtype=np.uint8)
-        raw = np.unpackbits(data, bitorder="little") if block.bits else data.view(">u2")
-        assert block.decode(cast("list[int]", raw.tolist())).tolist() == values
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_written_as_text_comes_back(value: float) -> None:
+    assert number_in(repr(value).encode()) == value
+
+
+@given(st.binary(max_size=20))
+def test_any_text_is_a_finite_number_or_none(content: bytes) -> None:
+    value = number_in(content)
+    assert np.isnan(value) or np.isfinite(value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"RUN", b"1_0", b"nan", b"inf", b"1e999", b"0x10", b"1,5", "\u0661".encode(), b"1 2"]
+)
+def test_other_text_is_no_number(content: bytes) -> None:
+    assert np.isnan(number_in(content))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,5 +42,20 @@ async def test_sleeps_at_the_pace_of_the_platform() -> None:
     wall = WallClock().micros()
     clock = ScaledClock(wall - 10**12, wall, 1000.0)
     due = clock.micros() + 50_000_000
-    await sleep_until(clock, due)
+    assert await sleep_until(clock, due, asyncio.Event())
     assert due <= clock.micros() < due + 3600 * 10**6
+
+
+async def test_a_clock_that_is_set_back_or_a_wake_ends_the_wait() -> None:
+    class SetBack(WallClock):
+        shift_us = 0
+
+        def micros(self) -> int:
+            self.shift_us -= 3_600_000_000
+            return super().micros() + self.shift_us
+
+    clock = SetBack()
+    assert not await sleep_until(clock, clock.micros() + 10**7, asyncio.Event())
+    wake = asyncio.Event()
+    wake.set()
+    assert not await sleep_until(WallClock(), WallClock().micros() + 10**9, wake)

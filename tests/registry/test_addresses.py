@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wellos.errors import ConfigurationError
-from wellos.protocols import modbus, mqtt, opcua
+from wellos.protocols import address_parser, modbus, mqtt, opcua
 from wellos.protocols.modbus import ModbusAddress
 from wellos.protocols.mqtt import MqttAddress, SparkplugAddress
 from wellos.protocols.opcua import OpcUaAddress
@@ -42,6 +42,11 @@ def test_opcua(text: str, expected: OpcUaAddress) -> None:
         ("0:input:65532:float64:DCBA", ModbusAddress(0, "input", 65532, "float64", "DCBA")),
         ("7:coil:3:bool", ModbusAddress(7, "coil", 3, "bool")),
         ("7:discrete:0:bool", ModbusAddress(7, "discrete", 0, "bool")),
+        ("7:holding:9.15:bool", ModbusAddress(7, "holding", 9, "bool", bit=15)),
+        ("7:input:9.0:bool", ModbusAddress(7, "input", 9, "bool", bit=0)),
+        ("7:input:9:int8:BADC", ModbusAddress(7, "input", 9, "int8", "BADC")),
+        ("7:holding:9:string17", ModbusAddress(7, "holding", 9, "string", length=17)),
+        ("7:holding:65416:string240:BADC", ModbusAddress(7, "holding", 65416, "string", "BADC", length=240)),
     ],
 )
 def test_modbus(text: str, expected: ModbusAddress) -> None:
@@ -51,9 +56,19 @@ def test_modbus(text: str, expected: ModbusAddress) -> None:
 
 def test_modbus_widths() -> None:
     widths = {kind: ModbusAddress(1, "holding", 0, kind).registers for kind in get_args(modbus.RegisterType)}
-    assert [name for name, count in widths.items() if count == 1] == ["bool", "int16", "uint16"]
+    assert [name for name, count in widths.items() if count == 1] == [
+        *("bool", "int8", "uint8", "int16", "uint16"),
+    ]
     assert [name for name, count in widths.items() if count == 2] == ["int32", "uint32", "float32"]
     assert [name for name, count in widths.items() if count == 4] == ["int64", "uint64", "float64"]
+    assert [ModbusAddress(1, "holding", 0, "string", length=n).registers for n in (1, 2, 3, 240)] == [1, 1, 2, 120]
+
+
+def test_a_modbus_tag_wider_than_a_read_of_its_connection() -> None:
+    parse = address_parser("modbus", {"host": "plc", "max_registers": 4})
+    assert parse("1:holding:0:float64").registers == 4  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match="5 registers, more than max_registers 4"):
+        parse("1:holding:0:string10")
 
 
 @pytest.mark.parametrize(("register", "expected"), [(40101, 100), (40000, None), (30101, None), (100, None)])
@@ -108,9 +123,18 @@ REFUSED: list[tuple[Any, str, str, str]] = [
     (modbus.parse_address, "1:holdng:100:int16", "no such table 'holdng'", "Did you mean holding?"),
     (modbus.parse_address, "1:holding:100:float", "no such type 'float'", "Did you mean float"),
     (modbus.parse_address, "1:holding:100:float32:cdab", "no such order", "Did you mean CDAB?"),
-    (modbus.parse_address, "1:holding:100:bool", "bit inside a register", "uint16"),
-    (modbus.parse_address, "1:holding:100.3:uint16", "bit inside a register", "uint16"),
-    (modbus.parse_address, "1:holding:100:string", "a string", "leave the tag out"),
+    (modbus.parse_address, "1:holding:100:bool", "which bit", "Write 100.0 to 100.15"),
+    (modbus.parse_address, "1:holding:100.16:bool", "bit", "15"),
+    (modbus.parse_address, "1:holding:100.:bool", "bit", "15"),
+    (modbus.parse_address, "1:holding:100.3:uint16", "asks for a bit as uint16", "Write bool"),
+    (modbus.parse_address, "1:coil:100.3:bool", "asks for a bit", "100 without the bit"),
+    (modbus.parse_address, "1:holding:100.3:bool:BADC", "byte order to a single bit", "1:holding:100.3:bool"),
+    (modbus.parse_address, "1:holding:100:string", "without a proper length", "string240"),
+    (modbus.parse_address, "1:holding:100:string0", "without a proper length", "string240"),
+    (modbus.parse_address, "1:holding:100:string08", "without a proper length", "string240"),
+    (modbus.parse_address, "1:holding:100:string241", "without a proper length", "string240"),
+    (modbus.parse_address, "1:holding:100:string8:CDAB", "order CDAB to a string", "BADC"),
+    (modbus.parse_address, "1:coil:100:string8", "table of bits", "type bool"),
     (modbus.parse_address, "1:coil:1:int16", "table of bits", "type bool"),
     (modbus.parse_address, "1:coil:1:bool:ABCD", "byte order to a single bit", "1:coil:1:bool"),
     (modbus.parse_address, "256:holding:1:int16", "unit", "255"),
@@ -157,7 +181,7 @@ def test_any_text_is_an_address_or_a_clear_refusal(text: str) -> None:
     st.integers(0, 255),
     st.sampled_from(["input", "holding"]),
     st.integers(0, 65532),
-    st.sampled_from([name for name in get_args(modbus.RegisterType) if name != "bool"]),
+    st.sampled_from([name for name in get_args(modbus.RegisterType) if name not in ("bool", "string")]),
     st.sampled_from(get_args(modbus.Order)),
 )
 def test_modbus_text_returns(unit: int, table: Any, register: int, kind: Any, order: Any) -> None:  # noqa: ANN401

@@ -199,7 +199,7 @@ CASES: list[tuple[str, int, str, str, str]] = [
         "table",
         "holding?",
     ),
-    (tags(MODBUS, "{name: a, well: PB-001, address: '1:holding:0:bool'}"), 13, f"{TAG}[0].address", "bit", "uint16"),
+    (tags(MODBUS, "{name: a, well: PB-001, address: '1:holding:0:bool'}"), 13, f"{TAG}[0].address", "bit", "0.15"),
     (
         tags(MODBUS, f"{REG}}}", "{name: gas, well: PB-002, address: '1:holding:0:int16:ABCD'}"),
         *(14, f"{TAG}[1].address", "read twice over this connection, first on line 13", "Remove"),

@@ -45,6 +45,6 @@ def _default(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | dict):
         return "none"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

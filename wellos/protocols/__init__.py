@@ -25,5 +25,7 @@ def address_parser(protocol: str, config: Mapping[str, object]) -> Callable[[str
     """Return the parser of the addresses of a connection; it raises ConfigurationError. KeyError: no such protocol."""
     if protocol == "mqtt":
         return mqtt.address_parser(config)
-    parsers: dict[str, Callable[[str], Address]] = {"opcua": opcua.parse_address, "modbus": modbus.parse_address}
+    if protocol == "modbus":
+        return modbus.address_parser(config)
+    parsers: dict[str, Callable[[str], Address]] = {"opcua": opcua.parse_address}
     return parsers[protocol]
