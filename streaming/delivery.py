@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 from wellos.readings import empty
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from wellos.clock import Clock
     from wellos.readings import Readings
@@ -102,6 +102,11 @@ class Status:
     """
     missed_polls: int = 0
     """Due times of polled tags that went by without a poll, since this process started."""
+
+    recall: Callable[[], Awaitable[Sequence[Gap]]] | None = None
+    """Asks the database for the gaps of this connection that are still open, oldest first: what an adapter whose source
+    keeps a history fills. RetryableError while there is no database. None: nobody to ask.
+    """
 
     def become(self, state: str, now_us: int, error: str = "") -> None:
         """Enter a state; `since_us` moves only when the state is another one."""

@@ -16,6 +16,7 @@ import structlog
 from streaming.config import load_snapshot, read_heard, save_snapshot, write_heard
 from streaming.counters import Counters
 from streaming.drain import Drain
+from streaming.gaps import OpenGaps
 from streaming.health import IngestMetrics, Server, application, listen
 from streaming.heartbeat import Heartbeat, SpoolState
 from streaming.hotfeed import HotFeed
@@ -84,7 +85,8 @@ class Pipeline:
         self._heartbeat = Heartbeat(settings, self._journal.spool_id, self._clock)
         self._reporter = Reporter(settings, self._clock)
         heard = read_heard(settings.data_dir)
-        self._supervisor = Supervisor(self._intake.emit, self._clock, self._counters, heard)
+        open_gaps = OpenGaps(settings, self._clock).of
+        self._supervisor = Supervisor(self._intake.emit, self._clock, self._counters, heard, open_gaps)
         self._rates = (self._clock.monotonic(), 0, 0)
         self.readings_per_s = 0.0
         self._seconds_left: float | None = None

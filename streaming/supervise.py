@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from streaming.counters import Counters
-    from streaming.delivery import Adapter, Delivery
+    from streaming.delivery import Adapter, Delivery, Gap
     from wellos.clock import Clock
     from wellos.registry import Connection
 
@@ -33,9 +34,15 @@ class Supervisor:
     """The connections of this process."""
 
     def __init__(
-        self, emit: Callable[[Delivery], Awaitable[None]], clock: Clock, counters: Counters, heard: dict[int, int]
+        self,
+        emit: Callable[[Delivery], Awaitable[None]],
+        clock: Clock,
+        counters: Counters,
+        heard: dict[int, int],
+        open_gaps: Callable[[int], Awaitable[Sequence[Gap]]] | None = None,
     ) -> None:
-        """`heard`: when each connection's peer was last heard before this process started."""
+        """`heard`: when each peer was last heard before this process started; `open_gaps` asks the database."""
+        self._open_gaps = open_gaps
         self._emit, self._clock, self._counters, self._heard = emit, clock, counters, heard
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._adapters: dict[int, Adapter] = {}
@@ -56,6 +63,7 @@ class Supervisor:
             if key not in self.connections:
                 self.connections[key] = item
                 status = self.status.setdefault(key, Status(heard_us=self._heard.get(key, 0)))
+                status.recall = None if self._open_gaps is None else partial(self._open_gaps, key)
                 self._tasks[key] = asyncio.create_task(self._keep_running(item, status), name=f"connection {item.name}")
 
     async def _changed_alive(self, key: int, wanted: Connection | None) -> bool:

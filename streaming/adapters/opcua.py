@@ -18,6 +18,7 @@ from asyncua import ua
 from asyncua.ua.uaerrors import UaError
 
 from streaming.adapters.opcua_decode import decode, missing_sequence
+from streaming.adapters.opcua_history import HistoryFill
 from streaming.adapters.opcua_items import Items
 from streaming.adapters.opcua_session import connect, disconnect, republish
 from streaming.adapters.opcua_watch import Watch
@@ -54,8 +55,8 @@ class OpcUaAdapter:
     """Client of one OPC UA server."""
 
     loss_window = (
-        "Changes the server drops while we are away or its queue overflows, and the message not yet durable when "
-        "ingest is killed: it is not acknowledged, but a server gives nothing to a new session. Recorded as gaps."
+        "What a server without history drops while we are away or its queue overflows, and the message not yet durable "
+        "when ingest is killed. Recorded as gaps, and closed from the server's history where it keeps one."
     )
     retry_refused_s: ClassVar[float] = 60.0
     """Seconds between two tries of the nodes that the server refused."""
@@ -68,6 +69,7 @@ class OpcUaAdapter:
         self._config = OpcUaConfig.parse(connection.config)
         self._items = Items(connection.tags, self._config)
         self._watch: Watch | None = None
+        self._fill: HistoryFill
         self._emit: Callable[[Delivery], Awaitable[None]]
         self._sequence: dict[int, int] = {}
         self._retry_at = clock.monotonic() + self.retry_refused_s
@@ -81,14 +83,21 @@ class OpcUaAdapter:
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         self._emit = emit
         client = await connect(self._config)
+        tasks: list[asyncio.Task[None]] = []
         try:
             await self._begin(client)
-            await self._deliver(client)
+            tasks.append(asyncio.create_task(self._deliver(client)))
+            if self._config.history:
+                tasks.append(asyncio.create_task(self._fill.run()))
+            await _first_error(tasks)
         except (OSError, TimeoutError, UaError) as error:
             reason = str(error) or type(error).__name__
             raise ConnectionLost(f"{self._config.url}: {reason}") from error
         finally:
             self._watch = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await disconnect(client)
 
     async def change(self, connection: Connection) -> bool:
@@ -106,11 +115,14 @@ class OpcUaAdapter:
 
     async def _begin(self, client: Client) -> None:
         watch = Watch(client, self._items, self._config, self._clock, self._received)
+        number = self._connection.connection_id
+        self._fill = HistoryFill(client, self._items, self._config, self._clock, self._status, number, self._emit)
         now = self._clock.micros()
         gaps = self._status.outage(now)
         self._status.heard_us = now
         if gaps:
-            await self._emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+            self._fill.want(gaps)
+            await self._emit(Delivery(number, now, gaps=gaps))
         await self._report(await watch.start())
         self._watch = watch
         self._status.become("connected", self._clock.micros())
@@ -124,6 +136,7 @@ class OpcUaAdapter:
         statuses = np.array([status for _, status in news.refused], dtype=np.uint32)
         since = [item.refused_us for item, _ in news.refused]
         readings = self._items.columns.readings(handles, since, np.full(len(handles), np.nan), Quality.BAD, statuses)
+        self._fill.want(news.gaps)
         await self._emit(Delivery(self._connection.connection_id, now, readings, gaps=tuple(news.gaps)))
 
     async def _retry_refused(self) -> None:
@@ -151,20 +164,28 @@ class OpcUaAdapter:
             self._status.heard_us = now
             gaps: list[Gap] = []
             items: list[Any] = []
+            ended = ""
             for message in messages:
+                content = message.result.NotificationMessage.NotificationData or ()
+                ended = _ended(content)
+                if ended:
+                    break
                 gaps += await self._recover(client, message.result, items, before, now)
-                items += _data_changes(message.result.NotificationMessage.NotificationData or ())
+                items += _data_changes(content)
             self._unsettled += 1
             settle = partial(self._settle, messages)
             if items or gaps:
-                found = decode(items, self._items.columns, self._items.names, self._items.last_us, now)
+                found = decode(items, self._items.columns, self._items.names, now, self._items.last_us)
                 if len(found.readings):
                     self._status.last_reading_us = now
                 delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
                 delivery.gaps, delivery.settle = (*gaps, *found.gaps), settle
+                self._fill.want(delivery.gaps)
                 await self._emit(delivery)
             else:
                 settle()
+            if ended:  # by now what came before has been handed on
+                raise ConnectionLost(f"{self._config.url}: the server ended the subscription: {ended}")
             await self._retry_refused()
 
     def _settle(self, messages: Sequence[_Message]) -> None:
@@ -208,12 +229,25 @@ class OpcUaAdapter:
         return [Gap(min(before, now), now, "sequence_jump")] if lost else []
 
 
+async def _first_error(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for the first task that fails and raise what it raised; return when all have ended."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
 def _data_changes(notifications: Iterable[Any]) -> list[Any]:
-    """Return the monitored item notifications; a status change for the worse ends the connection."""
+    """Return the monitored item notifications."""
     items: list[Any] = []
     for notification in notifications:
         if isinstance(notification, ua.DataChangeNotification):
             items += notification.MonitoredItems or ()
-        elif isinstance(notification, ua.StatusChangeNotification) and not notification.Status.is_good():
-            raise ConnectionLost(f"the server ended the subscription: {notification.Status.name}")
     return items
+
+
+def _ended(notifications: Iterable[Any]) -> str:
+    """Return the status with which the server, or the library for it, ended the subscription; empty if it did not."""
+    for notification in notifications:
+        if isinstance(notification, ua.StatusChangeNotification) and not notification.Status.is_good():
+            return str(notification.Status.name)
+    return ""

@@ -39,12 +39,18 @@ class Decoded:
 
 
 def decode(
-    items: Iterable[Any], tags: TagColumns, addresses: Sequence[str], last_us: np.ndarray, received_us: int
+    items: Iterable[Any],
+    tags: TagColumns,
+    addresses: Sequence[str],
+    received_us: int,
+    last_us: np.ndarray | None = None,
+    also: Flag = Flag(0),  # noqa: B008 - an integer, never changed
 ) -> Decoded:
-    """Decode monitored item notifications whose client handle is the tag's position.
+    """Decode monitored item notifications whose client handle is the tag's position; each gets the flags `also`.
 
     `last_us` holds the newest source time seen of each tag, microseconds, 0 for none, and is brought up to date: a gap
-    left by an overflowed queue begins there. Text, arrays and structures are not readings: they are rejected.
+    left by an overflowed queue begins there. None: from history, which has no queue. Text, arrays and structures are
+    not readings: they are rejected.
     """
     positions: list[int] = []
     values: list[float] = []
@@ -70,11 +76,13 @@ def decode(
         values.append(np.nan if raw is None else float(raw))
         times.append(time_us)
         statuses.append(0 if data.StatusCode is None else data.StatusCode.value)
-        flags.append(assumed)
+        flags.append(assumed | also)
     status = np.array(statuses, dtype=np.uint32)
     time = np.array(times, dtype=np.int64)
     index = np.array(positions, dtype=np.intp)
     readings = tags.readings(index, time, values, from_opcua(status), status, np.array(flags, dtype=np.uint8))
+    if last_us is None:
+        return Decoded(readings, tuple(rejected), ())
     gaps = _overflow_gaps(readings, index, last_us)
     np.maximum.at(last_us, index, time)
     return Decoded(readings, tuple(rejected), gaps)

@@ -13,6 +13,7 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from streaming.delivery import ConnectionLost
+from wellos.clock import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from wellos.protocols.opcua import OpcUaAddress, OpcUaConfig
 
 __all__ = [
+    "HistoryPage",
     "Monitored",
     "Wanted",
     "connect",
     "create_subscription",
     "disconnect",
+    "keeps_history",
     "monitor",
     "node_ids",
+    "read_history",
     "remonitor",
     "republish",
     "unmonitor",
@@ -74,6 +78,16 @@ class Monitored:
     handle: int
     status: int
     item_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """What a server's history gave of one node."""
+
+    status: int
+    values: tuple[ua.DataValue, ...]
+    more: bytes | None
+    """Continuation point; None: that was all, the server says."""
 
 
 async def connect(config: OpcUaConfig) -> Client:
@@ -255,3 +269,43 @@ async def republish(client: Client, subscription: int, sequence: int) -> list[ob
     except UaStatusCodeError:
         return None
     return list(message.NotificationData) if message.NotificationData else None
+
+
+async def keeps_history(client: Client, nodes: Sequence[ua.NodeId]) -> list[bool]:
+    """Tell of each node whether this user may read its history; a server that does not say is asked for it."""
+    answers: list[bool] = []
+    for start in range(0, len(nodes), _ITEMS_A_REQUEST):
+        chunk = list(nodes[start : start + _ITEMS_A_REQUEST])
+        for value in await client.uaclient.session.read_attributes(chunk, AttributeIds.UserAccessLevel):
+            level = None if value.Value is None else value.Value.Value
+            answers.append(not isinstance(level, int) or bool(level & 1 << ua.AccessLevel.HistoryRead))
+    return answers
+
+
+async def read_history(
+    client: Client, wanted: Sequence[tuple[ua.NodeId, bytes | None]], start_us: int, end_us: int, most: int
+) -> list[HistoryPage]:
+    """Ask for at most `most` raw values of each (node, continuation point) in a span of source time."""
+    details = ua.ReadRawModifiedDetails(
+        IsReadModified=False,
+        StartTime=from_micros(start_us),
+        EndTime=from_micros(end_us),
+        NumValuesPerNode=ua.Counter(most),
+        ReturnBounds=False,
+    )
+    parameters = ua.HistoryReadParameters(
+        HistoryReadDetails=details,
+        TimestampsToReturn=ua.TimestampsToReturn.Both,
+        ReleaseContinuationPoints=False,
+        NodesToRead=[ua.HistoryReadValueId(NodeId=node, ContinuationPoint=point) for node, point in wanted],
+    )
+    results = await client.uaclient.session.history_read(parameters)
+    if len(results) != len(wanted):
+        raise UaError("HistoryRead was answered for other nodes than were asked for")
+    return [_page(result) for result in results]
+
+
+def _page(result: ua.HistoryReadResult) -> HistoryPage:
+    status = int(result.StatusCode.value)
+    values = getattr(result.HistoryData, "DataValues", None) or ()
+    return HistoryPage(status, tuple(values), result.ContinuationPoint or None)

@@ -39,7 +39,7 @@ def item(
 
 
 def decoded(*items: ua.MonitoredItemNotification, last: np.ndarray | None = None) -> Decoded:
-    return decode(items, TAGS, NAMES, np.zeros(2, np.int64) if last is None else last, RECEIVED_US)
+    return decode(items, TAGS, NAMES, RECEIVED_US, np.zeros(2, np.int64) if last is None else last)
 
 
 def test_value_time_and_status_are_kept() -> None:

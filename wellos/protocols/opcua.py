@@ -49,6 +49,16 @@ class OpcUaConfig(Credentials):
     queue_size: int = Field(
         100, ge=1, le=100_000, description="Changes the server keeps for a node between two messages or while cut off."
     )
+    history: bool = Field(default=True, description="Close gaps from the server's own history, where it keeps one.")
+    history_margin_s: float = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="How much more than the gap is read on both sides: clocks differ, and a history is written late.",
+    )
+    history_per_s: int = Field(
+        10_000, ge=1, description="Most values read from history in a second, so that live changes are not held up."
+    )
     watchdog_s: float = Field(
         30, gt=0, le=3600, description="Silence, keep-alives included, after which the connection counts as lost."
     )

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from wellos.simulator.senders import Births
     from wellos.simulator.sparkplug import EdgeNode
 
-__all__ = ["Modbus", "OpcUa", "Outlet", "Plain", "Sparkplug", "edge_nodes", "last_known", "run_outlet", "wells_over"]
+__all__ = [
+    "Modbus",
+    "OpcUa",
+    "OpcUaPast",
+    "Outlet",
+    "Plain",
+    "Sparkplug",
+    "edge_nodes",
+    "last_known",
+    "run_outlet",
+    "wells_over",
+]
 
 _TICK_S = 0.5
 
@@ -76,6 +87,22 @@ async def run_outlet(field: Field, outlet: Outlet, start_us: int, clock: Clock) 
                 await outlet.push(well, field.samples(well, after, now), now)
             after = now
         await asyncio.sleep(_TICK_S)
+
+
+class OpcUaPast:
+    """What the field's devices on the OPC UA server sent up to now."""
+
+    def __init__(self, field: Field, wells: Sequence[int], clock: Clock) -> None:
+        """`wells` are the server's, in its order."""
+        self._field, self._wells, self._clock = field, tuple(wells), clock
+
+    def now_us(self) -> int:
+        """Platform time."""
+        return self._clock.micros()
+
+    def samples(self, well: int, after_us: int, until_us: int) -> Readings:
+        """Return what a well of the server sent in (after, until]."""
+        return self._field.samples(self._wells[well], after_us, until_us)
 
 
 class OpcUa:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from wellos.clock import from_micros
 from wellos.simulator.addresses import NAMESPACE
+from wellos.simulator.opcua_history import History, Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from asyncua.server.monitored_item_service import MonitoredItemService
 
     from wellos.readings import Readings
+    from wellos.simulator.opcua_history import Past
 
 __all__ = ["OpcUaServer", "ServedWell", "node_address"]
 
@@ -52,13 +55,17 @@ def _node_id(identifier: Any, index: int) -> ua.NodeId:  # noqa: ANN401 - the li
 class OpcUaServer:
     """An OPC UA server on one port. Samples written to it go to every subscriber, each with its own source time."""
 
-    def __init__(self, wells: Sequence[ServedWell]) -> None:
-        """Name the wells; no I/O."""
+    def __init__(self, wells: Sequence[ServedWell], past: Past | None = None) -> None:
+        """Name the wells; with a past the server keeps history, which is read from there. No I/O."""
         self.wells = tuple(wells)
         self.url = ""
         self.written = 0
         self._server = Server()
         self._nodes: list[list[ua.NodeId]] = []
+        self._recorded: dict[ua.NodeId, Recorded] = {}
+        if past is not None:
+            self._server.iserver.history_manager = History(self._server.iserver, past, self._recorded, _data_value)
+        self._keeps_history = past is not None
 
     async def start(self, host: str, port: int, initial: Sequence[Readings]) -> str:
         """Build the address space and listen; return the address.
@@ -73,9 +80,10 @@ class OpcUaServer:
         self._server.set_server_name("WellOS field simulator")
         self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         index = await self._server.register_namespace(NAMESPACE)
-        for well in self.wells:
+        for number, well in enumerate(self.wells):
             folder = await self._server.nodes.objects.add_object(_node_id(well.name, index), well.name)
             self._nodes.append([await self._add(folder, index, well.name, tag) for tag in well.tags])
+            self._recorded |= {node: Recorded(number, tag) for tag, node in enumerate(self._nodes[-1])}
         for position, samples in enumerate(initial):
             await self.write(position, samples)
         self.written = 0
@@ -91,6 +99,9 @@ class OpcUaServer:
         node = await folder.add_variable(
             _node_id(f"{well}.{tag}", index), ua.QualifiedName(tag, ua.UInt16(index)), 0.0, _DOUBLE
         )
+        if self._keeps_history:
+            for attribute in (AttributeIds.AccessLevel, AttributeIds.UserAccessLevel):
+                await node.set_attr_bit(attribute, ua.AccessLevel.HistoryRead)
         waiting = ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(StatusCodes.BadWaitingForInitialData)))
         await self._server.write_attribute_value(node.nodeid, waiting)
         nodeid: ua.NodeId = node.nodeid
@@ -104,11 +115,7 @@ class OpcUaServer:
         columns = (samples["tag_id"].tolist(), samples["time"].tolist(), samples["value"].tolist())
         for done, (tag, time, value, code) in enumerate(zip(*columns, samples["status"].tolist(), strict=True)):
             status = codes.get(code) or codes.setdefault(code, ua.StatusCode(ua.UInt32(code)))
-            variant = ua.Variant(None if value != value else value, ua.VariantType.Null if value != value else _DOUBLE)  # noqa: PLR0124 - NaN
-            moment: Any = from_micros(time)
-            await self._server.write_attribute_value(
-                nodes[tag], ua.DataValue(variant, status, SourceTimestamp=moment, ServerTimestamp=moment)
-            )
+            await self._server.write_attribute_value(nodes[tag], _shown(time, value, status))
             if done % _LET_OTHERS_RUN == _LET_OTHERS_RUN - 1:
                 await asyncio.sleep(0)
         self.written += len(samples)
@@ -147,6 +154,17 @@ class OpcUaServer:
     async def close(self) -> None:
         """Stop listening and let every client go."""
         await self._server.stop()
+
+
+def _shown(time_us: int, value: float, status: ua.StatusCode) -> ua.DataValue:
+    nothing = math.isnan(value)
+    variant = ua.Variant(None if nothing else value, ua.VariantType.Null if nothing else _DOUBLE)
+    moment: Any = from_micros(time_us)
+    return ua.DataValue(variant, status, SourceTimestamp=moment, ServerTimestamp=moment)
+
+
+def _data_value(time_us: int, value: float, code: int) -> ua.DataValue:
+    return _shown(time_us, value, ua.StatusCode(ua.UInt32(code)))
 
 
 def _subscription(callback: object) -> InternalSubscription:

@@ -43,7 +43,7 @@ async def serve_live(options: Options, settings: Settings, broker: SecretStr, cl
     begin_us = clock.micros()
     history_us = begin_us - (options.history or timedelta()) // timedelta(microseconds=1)
     async with AsyncExitStack() as stack:
-        opcua = await _start_opcua(settings, field, begin_us, stack)
+        opcua = await _start_opcua(settings, field, begin_us, clock, stack)
         modbus = ModbusServer(register for laid in register_map(field).values() for register in laid)
         stack.push_async_callback(modbus.close)
         await modbus.start(settings.host, settings.modbus_port)
@@ -69,10 +69,12 @@ async def serve_live(options: Options, settings: Settings, broker: SecretStr, cl
                 group.create_task(keep_truth(options.truth, field, history_us, clock))
 
 
-async def _start_opcua(settings: Settings, field: Field, begin_us: int, stack: AsyncExitStack) -> OpcUaServer:
+async def _start_opcua(
+    settings: Settings, field: Field, begin_us: int, clock: Clock, stack: AsyncExitStack
+) -> OpcUaServer:
     wells = live.wells_over(field, "opcua")
     served = [ServedWell(field.wells[well].name, tuple(tag.name for tag in field.wells[well].tags)) for well in wells]
-    opcua = OpcUaServer(served)
+    opcua = OpcUaServer(served, live.OpcUaPast(field, wells, clock))
     stack.push_async_callback(opcua.close)
     await opcua.start(settings.host, settings.opcua_port, [live.last_known(field, well, begin_us) for well in wells])
     return opcua

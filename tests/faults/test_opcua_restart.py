@@ -1,0 +1,117 @@
+"""The OPC UA server restarts (26): the outage is a gap, closed from the server's history; nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from streaming.counters import Counters
+from streaming.drain import Drain
+from streaming.gaps import OpenGaps
+from streaming.intake import Intake
+from streaming.sinks.warm import WarmSink
+from streaming.spool import Journal
+from streaming.supervise import Supervisor
+from streaming.validate import Validator
+from tests.fix_adapters import free_port, make_connection, make_tag
+from tests.fix_field import until
+from wellos.clock import ScaledClock, WallClock
+from wellos.readings import Flag
+from wellos.settings import load_settings
+from wellos.simulator import live
+from wellos.simulator.field import Field
+from wellos.simulator.opcua_server import OpcUaServer, ServedWell, node_address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streaming.delivery import Delivery
+    from wellos.clock import Clock
+    from wellos.registry import Connection
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+
+
+class Device:
+    """The simulator's OPC UA server of one field, fed as platform time passes."""
+
+    def __init__(self, port: int, clock: Clock) -> None:
+        self.port, self.clock = port, clock
+        self.field = Field(seed=3, wells=1, faults=False)
+        self.tags = [tag.name for tag in self.field.wells[0].tags]
+
+    async def start(self) -> None:
+        now = self.clock.micros()
+        self.server = OpcUaServer([ServedWell("W", tuple(self.tags))], live.OpcUaPast(self.field, [0], self.clock))
+        await self.server.start("127.0.0.1", self.port, [live.last_known(self.field, 0, now)])
+        outlet = live.OpcUa(self.server, [0])
+        self.feeding = asyncio.create_task(live.run_outlet(self.field, outlet, now, self.clock))
+
+    async def stop(self) -> None:
+        self.feeding.cancel()
+        await asyncio.gather(self.feeding, return_exceptions=True)
+        await self.server.close()
+
+    def connection(self) -> Connection:
+        settings = {"url": f"opc.tcp://127.0.0.1:{self.port}/", "publishing_interval_ms": 100.0, "watchdog_s": 5.0}
+        tags = [
+            make_tag(1 + at, node_address("W", name), interval_s=tag.interval_s)
+            for at, (name, tag) in enumerate(zip(self.tags, self.field.wells[0].tags, strict=True))
+        ]
+        return make_connection("opcua", settings | {"history_margin_s": 20.0}, tags)
+
+
+async def test_the_server_restarts(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.supervise._LONGEST_PAUSE_S", 1.0)
+    wall = WallClock().micros()
+    clock = ScaledClock(wall - 3_600_000_000, wall, 30.0)
+    settings = load_settings(data_dir=tmp_path, database_url=database_url)
+    counters, device = Counters(), Device(free_port(), clock)
+    journal = Journal(tmp_path / "spool", quota_bytes=1 << 30, segment_bytes=1 << 20, now_us=clock.micros)
+    sink = WarmSink(settings, journal.spool_id, clock)
+    drain = Drain(journal, sink, clock, counters, batch_rows=5000)
+    validator = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600)
+    intake = Intake(journal, validator, clock, counters, lambda _batches: drain.wake())
+    historical: list[int] = []
+
+    async def emit(delivery: Delivery) -> None:
+        historical.extend(delivery.readings["time"][(delivery.readings["flags"] & Flag.HISTORICAL) != 0].tolist())
+        await intake.emit(delivery)
+
+    supervisor = Supervisor(emit, clock, counters, {}, OpenGaps(settings, clock).of)
+    connection = device.connection()
+    intake.configure([connection])
+    tasks = [asyncio.create_task(intake.run()), asyncio.create_task(drain.run())]
+    await device.start()
+    began = clock.micros()
+    await supervisor.apply([connection])
+    status = supervisor.status[connection.connection_id]
+    with psycopg.connect(database_url, autocommit=True) as db:
+        await until(lambda: status.state == "connected")
+        await asyncio.sleep(0.5)
+        await device.stop()
+        await asyncio.sleep(1.5)
+        await device.start()
+        await until(lambda: db.execute("SELECT count(closed_at) FROM ingest_gaps").fetchone() == (1,))
+        ended = clock.micros()
+        await asyncio.sleep(1.0)
+        await supervisor.stop()
+        await intake.settled()
+        await drain.caught_up()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sink.close()
+        await device.stop()
+        sent = device.field.samples(0, began, ended)
+        wanted = set(sent[["time", "tag_id"]].tolist())
+        rows = db.execute("SELECT (extract(epoch FROM time) * 1000000)::bigint, tag_id - 1 FROM readings").fetchall()
+        gaps = db.execute("SELECT reason, ended_at - started_at > '20 s', closed_at IS NOT NULL FROM ingest_gaps")
+        assert gaps.fetchall() == [("disconnected", True, True)]
+    assert len(historical) > 50, "something was missed, and read back"
+    assert len(wanted) > 100
+    assert len(rows) == len(set(rows)), "what was read twice is stored once"
+    assert wanted - set(rows) == set()
