@@ -10,7 +10,9 @@ BENCHMARKS = {
     "apply_fleet": "benchmarks.apply_fleet",
     "copy_readings": "benchmarks.copy_readings",
     "field_servers": "benchmarks.field_servers",
+    "hot": "benchmarks.hot",
     "ingest": "benchmarks.ingest",
+    "memory": "benchmarks.memory",
     "merge": "benchmarks.merge",
 }
 

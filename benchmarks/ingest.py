@@ -18,6 +18,7 @@ from benchmarks.report import Machine, Report, parser
 from benchmarks.servers import add_database_option, database, versions
 from wellos.clock import WallClock, from_micros
 from wellos.embedded.redis import running_redis
+from wellos.logs import configure
 from wellos.settings import load_settings
 from wellos.storage.copy import COLUMNS, encode
 from wellos.storage.warm import connect
@@ -85,12 +86,14 @@ def copy_limit(settings: Settings, field: Field, seconds: range) -> float:
     return rows / spent
 
 
-async def pipeline(assembly: Assembly, field: Field, seconds: range, servers: dict[str, psutil.Process]) -> _Run:
+async def pipeline(
+    assembly: Assembly, field: Field, seconds: range, servers: dict[str, psutil.Process], settings: Settings
+) -> _Run:
     """Push these seconds of the field through everything."""
     async with assembly.running():
         await assembly.push(field, range(seconds.start - 2, seconds.start))  # connects, makes the partition
         await assembly.finished()
-        cpu, begun = _Cpu(servers), time.perf_counter()
+        cpu, begun = _Cpu(servers | _backend(settings)), time.perf_counter()
         await assembly.push(field, seconds, MOST_PENDING)
         await assembly.finished()
         spent = time.perf_counter() - begun
@@ -118,6 +121,17 @@ def _server(pid: int) -> psutil.Process:
     return next(process for process in family if process.name().startswith("redis"))
 
 
+def _backend(settings: Settings) -> dict[str, psutil.Process]:
+    """Return the server process that stores the readings, where it runs on this machine."""
+    with connect(settings) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        ).fetchall()
+    processes = [psutil.Process(pid) for (pid,) in found if psutil.pid_exists(pid)]
+    return dict(zip(("PostgreSQL",), (item for item in processes if item.name().startswith("postgres")), strict=False))
+
+
 class _Bench:
     """The servers, the field and the folder of one run of the benchmark."""
 
@@ -136,7 +150,7 @@ class _Bench:
     def pipeline(self, days_ago: int, servers: dict[str, psutil.Process], *, with_redis: bool) -> _Run:
         assembly = self._assembly(f"day{days_ago}", with_redis=with_redis)
         try:
-            return asyncio.run(pipeline(assembly, self.field(days_ago), self._seconds, servers))
+            return asyncio.run(pipeline(assembly, self.field(days_ago), self._seconds, servers, self._settings))
         finally:
             assembly.close()
 
@@ -163,7 +177,8 @@ def main(argv: list[str]) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(database(chosen.database_url))
         redis = stack.enter_context(running_redis(folder / "redis"))
-        settings = load_settings(database_url=url, redis_url=redis.url, data_dir=folder)
+        settings = load_settings(database_url=url, redis_url=redis.url, data_dir=folder, log_level="error")
+        configure(settings)
         bench = _Bench(settings, register(settings, chosen.wells), folder, chosen.seconds)
         first = bench.limit(5)
         without = bench.pipeline(4, {}, with_redis=False)
@@ -177,7 +192,11 @@ def main(argv: list[str]) -> int:
             "readings that Redis did not take": full.dropped,
             "readings/s, the way in alone": intake,
             "readings/s, the way out alone": drain,
-            **{f"cores of {name}": spent / full.seconds for name, spent in sorted(full.cpu.items()) if spent > 0.05},
+            **{
+                f"CPU seconds a million readings, {name}": 1e6 * spent / full.rows
+                for name, spent in sorted(full.cpu.items())
+                if spent > 0.02
+            },
             "MB resident": psutil.Process().memory_info().rss / 1e6,
         }
         report = Report("ingest", figures, {"rows/s of COPY": limit}, full.rate / limit, (versions(url),))
