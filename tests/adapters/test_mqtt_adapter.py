@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,15 @@ class Publisher:
         self.client.on_message = lambda _client, _data, message: self.heard.append(
             (message.topic, bytes(message.payload))
         )
+        self._subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_all: self._subscribed.set()
         self.client.max_queued_messages_set(0)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+
+    async def listen(self, name: str) -> None:
+        self.client.subscribe(name)
+        assert await asyncio.to_thread(self._subscribed.wait, 20)
 
     async def publish(self, topic: str, body: Any, qos: int = 1, *, retain: bool = False) -> None:  # noqa: ANN401
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -219,7 +226,7 @@ async def test_sparkplug_births_data_and_death(mqtt_broker: RunningServer) -> No
     connection = connection_to(mqtt_broker.port, "G/N:oil", "G/N/D:gas", payload="sparkplug")
     collector, status = Collector(), Status()
     with publisher(mqtt_broker.port) as source:
-        source.client.subscribe("spBv1.0/G/NCMD/N")
+        await source.listen("spBv1.0/G/NCMD/N")
         async with running(connection, collector, status):
             await collector.until(lambda: status.state == "connected")
             await collector.until(lambda: bool(source.heard))
