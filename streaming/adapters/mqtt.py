@@ -85,8 +85,9 @@ class MqttAdapter:
     """Client of one broker, for the tags of one connection."""
 
     loss_window = (
-        "Nothing that the broker took for us at QoS 1 and keeps: it is acknowledged only when durable. Lost is what is "
-        "published at QoS 0 while we are away, and what the broker drops when its queue for us is full or expired."
+        "Nothing that is published at QoS 1 and that the broker keeps for us: it is acknowledged only when durable. "
+        "Lost is what is published at QoS 0 (as Sparkplug B has it) while we are away, of which Sparkplug and qos 0 "
+        "leave a gap, and what the broker drops when its queue for us is full or expired."
     )
 
     def __init__(self, connection: Connection, clock: Clock, status: Status) -> None:
@@ -103,8 +104,9 @@ class MqttAdapter:
         try:
             kept = await link.open(self._reading.filters)
             now = self._clock.micros()
-            # At QoS 0 the broker keeps nothing for a client that is away, session or not.
-            gaps = () if kept and self._reading.config.qos else self._status.outage(now, "session_lost")
+            # The broker keeps nothing that goes at QoS 0, as Sparkplug has it, for a client that is away.
+            complete = kept and self._reading.config.qos and not self._reading.sparkplug
+            gaps = () if complete else self._status.outage(now, "disconnected" if kept else "session_lost")
             self._status.heard_us = now
             self._status.become("connected", now)
             self._link = link
@@ -168,13 +170,14 @@ class MqttAdapter:
         self._leave(link, rows.rejected)
         readings = rows.readings(reading.tags)
         settle = partial(link.acknowledge, messages)
-        if not len(readings) and not rows.rejected and not rows.gaps:
+        if not (len(readings) or rows.rejected or rows.gaps or rows.filled):
             settle()
             return
         if len(readings):
             self._status.last_reading_us = now
         number = reading.connection.connection_id
-        await emit(Delivery(number, now, readings, tuple(rows.rejected), tuple(rows.gaps), settle))
+        found = (tuple(rows.rejected), tuple(rows.gaps), settle, tuple(rows.filled))
+        await emit(Delivery(number, now, readings, *found))
 
     def _leave(self, link: Link, rejected: Sequence[Rejected]) -> None:
         """Give up what the session still subscribes to from before the registry changed while we were away."""

@@ -12,7 +12,7 @@ from wellos.quality import from_sparkplug
 
 if TYPE_CHECKING:
     from streaming.adapters.tags import TagColumns
-    from streaming.delivery import Gap
+    from streaming.delivery import Filled, Gap
     from wellos.readings import Readings
 
 __all__ = ["MAX_MICROS", "PayloadError", "Rows"]
@@ -44,6 +44,7 @@ class Rows:
     flags: list[int] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    filled: list[Filled] = field(default_factory=list)
 
     def add(self, position: int, time_us: int, value: float, status: int, flags: int) -> None:
         """Append one reading in raw units of the tag at `position`."""

@@ -7,14 +7,14 @@ far as it names its metrics; the rest is rejected whole, and a rebirth is asked 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from streaming.adapters.rows import MAX_MICROS, PayloadError, Rows
+from streaming.adapters.sparkplug_node import CONTROL, LONGEST_NAME, Node, bdseq_of
 from streaming.adapters.sparkplug_value import metric_quality, metric_value
-from streaming.delivery import Gap
+from streaming.delivery import Filled, Gap
 from wellos.protocols.sparkplug_pb import BDSEQ, NODE_REBIRTH, DataType, Payload
 from wellos.quality import SPARKPLUG_STALE
 from wellos.readings import Flag
@@ -24,38 +24,21 @@ if TYPE_CHECKING:
 
     from wellos.protocols.mqtt import SparkplugAddress
 
-__all__ = ["MAX_BYTES", "NAMESPACE", "SparkplugDecoder", "rebirth_request"]
+__all__ = ["MAX_BYTES", "MAX_METRICS", "NAMESPACE", "SparkplugDecoder", "rebirth_request"]
 
 NAMESPACE = "spBv1.0"
 MAX_BYTES = 4 << 20
+MAX_METRICS = 50_000
 _NODE_TYPES = frozenset({"NBIRTH", "NDATA", "NDEATH"})
 _DEVICE_TYPES = frozenset({"DBIRTH", "DDATA", "DDEATH"})
 _IGNORED = frozenset({"NCMD", "DCMD", "STATE"})
 _NODE_PARTS, _DEVICE_PARTS = 4, 5
-_CONTROL = ("Node Control/", "Device Control/", "Node Info/")
-_ASK_AGAIN_US = 30_000_000
 _SEQUENCE = 256
+_NAMES_REPORTED = 50_000
+_MOST_PROBLEMS = 20
+_NO_TAG = "no tag reads this metric"
 
 _Key = tuple[str, str]
-_Alias = tuple[str, str, int]
-
-
-@dataclass(slots=True)
-class _Node:
-    """What we know of one edge node."""
-
-    born: bool = False
-    dead: bool = False
-    incomplete: bool = False
-    """Data came under an alias that no birth explains."""
-    bdseq: int | None = None
-    seq: int | None = None
-    heard_us: int = 0
-    asked_us: int = 0
-    aliases: dict[int, _Alias | None] = field(default_factory=dict)
-    """alias -> (device, metric, data type); None for one that a birth gave to two metrics."""
-    types: dict[_Key, int] = field(default_factory=dict)
-    """(device, metric) -> data type: data may leave it out."""
 
 
 class SparkplugDecoder:
@@ -68,13 +51,13 @@ class SparkplugDecoder:
         for position, address in enumerate(addresses):
             tags = self._tags.setdefault((address.group, address.node), {})
             tags[address.device or "", address.metric] = position
-        self._nodes: dict[_Key, _Node] = {}
+        self._nodes: dict[_Key, Node] = {}
         self._unknown: set[tuple[_Key, _Key]] = set()
 
     def begin(self, now_us: int) -> list[_Key]:
         """Return the nodes to ask for their births, at the start of a connection: all, as none of them is known."""
         for key in self._tags:
-            self._nodes[key] = _Node(asked_us=now_us)
+            self._nodes[key] = Node(asked_us=now_us)
         return list(self._tags)
 
     def continue_from(self, old: SparkplugDecoder, now_us: int) -> list[_Key]:
@@ -82,7 +65,7 @@ class SparkplugDecoder:
         self._nodes = {key: node for key, node in old._nodes.items() if key in self._tags}
         new = [key for key, tags in self._tags.items() if not tags.keys() <= old._tags.get(key, {}).keys()]
         for key in new:
-            self._nodes.setdefault(key, _Node()).asked_us = now_us
+            self._nodes.setdefault(key, Node()).asked_us = now_us
         return new
 
     def decode(
@@ -102,38 +85,40 @@ class SparkplugDecoder:
         except PayloadError as error:
             rows.reject(error, topic, payload)
             return None
-        node = self._nodes.setdefault(key, _Node())
+        node = self._nodes.setdefault(key, Node())
         if kind == "NDEATH":
-            self._node_death(key, node, message, received_us, rows)
+            if node.node_died(bdseq_of(message)):
+                self._stale(key, None, received_us, rows)
             return None
-        jumped = self._sequence(key, node, kind, message, received_us, rows, repeated=repeated)
-        if kind == "NBIRTH":
-            self._node_birth(key, node, message)
-        elif kind == "DBIRTH":
-            node.incomplete = False
-            node.aliases = {alias: known for alias, known in node.aliases.items() if known and known[0] != device}
-        if kind == "DDEATH":
+        jumped = not repeated and self._sequence(key, node, message, received_us, rows, birth=kind == "NBIRTH")
+        problems = self._born(key, node, kind, device, message)
+        if kind != "DDEATH":
+            node.gone.discard(device)
+            self._metrics(key, node, device, message, received_us, rows, problems, birth=kind.endswith("BIRTH"))
+        elif node.device_died(device):
             self._stale(key, device, _payload_micros(message) or received_us, rows)
+        if problems:
+            self._report(problems, topic, payload, rows)
+        asking = jumped or node.incomplete or not node.born
+        return key if asking and node.may_ask(received_us) else None
+
+    def _born(self, key: _Key, node: Node, kind: str, device: str, message: Any) -> list[str]:  # noqa: ANN401 - protobuf
+        """Learn from a birth; return what there was no room for."""
+        if kind == "NBIRTH":
+            node.node_born(message)
+            self._unknown = {entry for entry in self._unknown if entry[0] != key}
+        elif kind == "DBIRTH":
+            node.device_born(device)
         else:
-            problems = self._metrics(key, node, device, message, received_us, rows, birth=kind.endswith("BIRTH"))
-            if problems:
-                rows.reject(PayloadError("malformed", "; ".join(problems)), topic, payload)
-        return self._ask(key, node, received_us) if jumped or node.incomplete or not node.born else None
+            return []
+        left = node.learn(device, message.metrics)
+        return [f"{left} metrics more than are remembered of a node"] if left else []
 
-    def _node_birth(self, key: _Key, node: _Node, message: Any) -> None:  # noqa: ANN401 - a protobuf message
-        node.born, node.dead, node.incomplete, node.asked_us = True, False, False, 0
-        node.aliases.clear()
-        node.types.clear()
-        node.bdseq = _bdseq(message)
-        self._unknown = {entry for entry in self._unknown if entry[0] != key}
-
-    def _node_death(self, key: _Key, node: _Node, message: Any, received_us: int, rows: Rows) -> None:  # noqa: ANN401
-        """Make every metric of the node and its devices stale, unless the will is that of an earlier session."""
-        bdseq = _bdseq(message)
-        if node.dead or (node.born and bdseq is not None and node.bdseq is not None and bdseq != node.bdseq):
-            return
-        node.born, node.dead, node.seq = False, True, None
-        self._stale(key, None, received_us, rows)
+    def _report(self, problems: list[str], topic: str, payload: bytes, rows: Rows) -> None:
+        more = f"; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
+        reason = "unknown_tag" if all(problem.endswith(_NO_TAG) for problem in problems) else "malformed"
+        detail = "; ".join(problem[-200:] for problem in problems[:_MOST_PROBLEMS]) + more
+        rows.reject(PayloadError(reason, detail), topic, payload)
 
     def _stale(self, key: _Key, device: str | None, time_us: int, rows: Rows) -> None:
         for (owner, _), position in self._tags[key].items():
@@ -143,89 +128,73 @@ class SparkplugDecoder:
     def _sequence(
         self,
         key: _Key,
-        node: _Node,
-        kind: str,
-        message: Any,  # noqa: ANN401 - a protobuf message
-        received_us: int,
-        rows: Rows,
-        *,
-        repeated: bool,
-    ) -> bool:
-        """Follow the node's sequence; a jump is a gap of each of its tags since the message before."""
-        if repeated or not message.HasField("seq") or message.seq >= _SEQUENCE:
-            return False
-        last, node.seq = node.seq, int(message.seq)
-        before, node.heard_us = node.heard_us or received_us, received_us
-        if kind == "NBIRTH" or last is None or node.seq in (last, (last + 1) % _SEQUENCE):
-            return False
-        start = min(before, received_us)
-        rows.gaps += [
-            Gap(start, received_us, "sequence_jump", self._tag_ids[position]) for position in self._tags[key].values()
-        ]
-        return True
-
-    def _metrics(
-        self,
-        key: _Key,
-        node: _Node,
-        device: str,
+        node: Node,
         message: Any,  # noqa: ANN401 - a protobuf message
         received_us: int,
         rows: Rows,
         *,
         birth: bool,
-    ) -> list[str]:
-        tags, problems = self._tags[key], []
+    ) -> bool:
+        """Follow the node's sequence; a jump is a gap of each of its tags since the message before."""
+        if not message.HasField("seq") or message.seq >= _SEQUENCE:
+            return False
+        step = node.follow(int(message.seq), received_us, birth=birth)
+        numbers = [self._tag_ids[position] for position in self._tags[key].values()]
+        if step.gap is not None:
+            rows.gaps += [Gap(*step.gap, "sequence_jump", number) for number in numbers]
+        if step.filled is not None:
+            rows.filled += [Filled(*step.filled, number) for number in numbers]
+        return step.ask
+
+    def _metrics(
+        self,
+        key: _Key,
+        node: Node,
+        device: str,
+        message: Any,  # noqa: ANN401 - a protobuf message
+        received_us: int,
+        rows: Rows,
+        problems: list[str],
+        *,
+        birth: bool,
+    ) -> None:
+        """Append the metrics that have tags to `rows`, and what is wrong with the others to `problems`."""
+        tags = self._tags[key]
         default_us = _payload_micros(message)
         for metric in message.metrics:
             owner, name, datatype = device, metric.name, metric.datatype
             if isinstance(name, bytes):
                 problems.append("a metric's name is not UTF-8")
                 continue
-            if birth:
-                self._learn(node, device, metric)
-            elif not name:
+            if not name and not birth:
                 known = node.aliases.get(metric.alias)
                 if known is None:
                     node.incomplete = True
                     problems.append(f"alias {metric.alias} is not in the births seen")
                     continue
                 owner, name, datatype = known[0], known[1], datatype or known[2]
-            datatype = datatype or node.types.get((owner, name), DataType.UNKNOWN)
             position = tags.get((owner, name))
             if position is None:
                 problems += self._first_unknown(key, owner, name)
                 continue
             try:
-                value = metric_value(metric, datatype)
+                value = metric_value(metric, datatype or node.types.get((owner, name), DataType.UNKNOWN))
                 time_us, flags = _metric_time(metric, default_us, received_us)
                 rows.add(position, time_us, value, metric_quality(metric), flags)
             except PayloadError as error:
                 problems.append(f"{name}: {error.detail}")
-        return problems
-
-    def _learn(self, node: _Node, device: str, metric: Any) -> None:  # noqa: ANN401 - a protobuf message
-        node.types[device, metric.name] = metric.datatype
-        if not metric.HasField("alias") or metric.name == BDSEQ or metric.name.startswith(_CONTROL):
-            return
-        entry = (device, metric.name, int(metric.datatype))
-        known = node.aliases.get(metric.alias, entry)
-        # Two metrics under one alias break the specification: guessing would put a value on the wrong tag.
-        node.aliases[metric.alias] = entry if known is not None and known[:2] == entry[:2] else None
 
     def _first_unknown(self, key: _Key, device: str, name: str) -> list[str]:
         """Report a metric without a tag once a birth, not with every message."""
+        if name == BDSEQ or name.startswith(CONTROL):
+            return []
+        if len(name) > LONGEST_NAME:
+            return [f"a name of {len(name)} characters: {_NO_TAG}"]
         entry = (key, (device, name))
-        if name == BDSEQ or name.startswith(_CONTROL) or entry in self._unknown:
+        if entry in self._unknown or len(self._unknown) >= _NAMES_REPORTED:
             return []
         self._unknown.add(entry)
-        return [f"{name}: no tag reads this metric"]
-
-    def _ask(self, key: _Key, node: _Node, received_us: int) -> _Key | None:
-        if node.asked_us and 0 <= received_us - node.asked_us < _ASK_AGAIN_US:
-            return None
-        node.asked_us = received_us
-        return key
+        return [f"{name}: {_NO_TAG}"]
 
 
 def rebirth_request(key: _Key, time_us: int) -> tuple[str, bytes]:
@@ -252,16 +221,12 @@ def _parse(payload: bytes) -> Any:  # noqa: ANN401 - a protobuf message
     if len(payload) > MAX_BYTES:
         raise PayloadError("too_large", f"{len(payload)} bytes, the limit is {MAX_BYTES}")
     try:
-        return Payload.FromString(payload)
+        message = Payload.FromString(payload)
     except DecodeError as error:
         raise PayloadError("malformed", f"not a Sparkplug B payload: {error}") from error
-
-
-def _bdseq(message: Any) -> int | None:  # noqa: ANN401 - a protobuf message
-    for metric in message.metrics:
-        if metric.name == BDSEQ:
-            return int(metric.long_value or metric.int_value)
-    return None
+    if len(message.metrics) > MAX_METRICS:
+        raise PayloadError("too_large", f"{len(message.metrics)} metrics, the limit is {MAX_METRICS}")
+    return message
 
 
 def _payload_micros(message: Any) -> int:  # noqa: ANN401 - a protobuf message

@@ -16,7 +16,6 @@ _REFUSED = {
     DataType.STRING: "text",
     DataType.TEXT: "text",
     DataType.UUID: "text",
-    DataType.DATETIME: "a date",
     DataType.DATASET: "a data set",
     DataType.BYTES: "bytes",
     DataType.FILE: "a file",
@@ -33,7 +32,10 @@ _UINT32 = 0xFFFFFFFF
 
 
 def metric_value(metric: Any, datatype: int) -> float:  # noqa: ANN401 - a protobuf message
-    """Return the metric's number in raw units, NaN where it has none; PayloadError for what is not a number."""
+    """Return the metric's number in raw units, NaN where it has none; PayloadError for what is not a number.
+
+    A date is its milliseconds since 1970 UTC, true is 1.
+    """
     refused = _REFUSED.get(datatype)  # type: ignore[call-overload]
     if refused is None and datatype > _LAST_SCALAR:
         refused = f"data type {datatype}, an array"

@@ -247,6 +247,21 @@ async def test_sparkplug_births_data_and_death(mqtt_broker: RunningServer) -> No
     assert not collector.gaps
 
 
+@pytest.mark.parametrize("config", [{"payload": "sparkplug"}, {"qos": 0}])
+async def test_what_goes_at_qos_0_while_we_are_away_is_a_gap(
+    mqtt_broker: RunningServer, config: dict[str, Any]
+) -> None:
+    connection = connection_to(mqtt_broker.port, "G/away:oil", client_id="away-" + next(iter(config)), **config)
+    collector, status = Collector(), Status()
+    for _ in range(2):
+        status.become("connecting", 0)
+        async with running(connection, collector, status):
+            since = status.heard_us
+            await collector.until(lambda: status.state == "connected")
+    (gap,) = collector.gaps
+    assert (gap.start_us, gap.reason, gap.tag_id) == (since, "disconnected", None)
+
+
 def metrics(seq: int, *, oil: str | None = None, alias: int = 0, value: float | None = None) -> bytes:
     message = Payload(timestamp=FIRST_S * 1000, seq=seq)
     if value is not None:

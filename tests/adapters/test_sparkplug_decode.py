@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streaming.adapters import sparkplug_decode, sparkplug_node
 from streaming.adapters.rows import Rows
 from streaming.adapters.sparkplug_decode import MAX_BYTES, SparkplugDecoder, rebirth_request
-from streaming.delivery import Gap
+from streaming.delivery import Filled, Gap
 from wellos.protocols.mqtt import SparkplugAddress
 from wellos.protocols.sparkplug_pb import BDSEQ, NODE_REBIRTH, QUALITY_PROPERTY, DataType, Payload
 from wellos.readings import Flag
@@ -105,6 +106,29 @@ def test_a_sequence_jump_is_a_gap_and_asks_for_a_rebirth() -> None:
     assert rows.values == [5.0]
 
 
+def test_what_comes_out_of_order_closes_its_gap() -> None:
+    host = born("oil")
+    found = []
+    for at, number in enumerate((2, 5, 3, 4, 6), start=1):
+        rows = Rows()
+        host.decode("spBv1.0/G/NDATA/N", payload(double(float(number), alias=1), seq=number), NOW + at, rows)
+        found.append((rows.gaps, rows.filled, rows.values))
+    gap = (NOW + 1, NOW + 2)
+    assert [gaps for gaps, _, _ in found] == [[], [Gap(*gap, "sequence_jump", 100)], [], [], []]
+    assert [filled for _, filled, _ in found] == [[], [], [], [Filled(*gap, 100)], []]
+    assert [values for _, _, values in found] == [[2.0], [5.0], [3.0], [4.0], [6.0]]
+
+
+def test_a_number_skipped_a_turn_ago_is_not_late() -> None:
+    host, rows = born("oil"), Rows()
+    for number in (2, 4, *range(5, 256), *range(6)):
+        host.decode("spBv1.0/G/NDATA/N", payload(seq=number), NOW, rows)
+    assert len(rows.gaps) == 1
+    assert not rows.filled
+    host.decode("spBv1.0/G/NDATA/N", payload(seq=3), NOW, rows)
+    assert len(rows.gaps) == 2, "backwards: the node began anew"
+
+
 def test_the_sequence_wraps_and_repeats_are_no_jump() -> None:
     host, rows = born(), Rows()
     for number in (*range(2, 256), 0, 0, 1):
@@ -129,6 +153,11 @@ def test_device_death_makes_the_device_stale() -> None:
     host, rows = born(), Rows()
     host.decode("spBv1.0/G/DDEATH/N/D", payload(seq=2), NOW, rows)
     assert (rows.positions, rows.statuses, rows.times) == ([1, 2], [500, 500], [TIMED * 1000] * 2)
+    host.decode("spBv1.0/G/DDEATH/N/D", payload(seq=3), NOW, rows)
+    assert len(rows.positions) == 2, "once"
+    host.decode("spBv1.0/G/DDATA/N/D", payload(double(1.0, alias=2), seq=4), NOW, rows)
+    host.decode("spBv1.0/G/DDEATH/N/D", payload(seq=5), NOW, rows)
+    assert rows.statuses[2:] == [192, 500, 500]
 
 
 def test_a_device_may_be_born_again_with_other_aliases() -> None:
@@ -179,6 +208,7 @@ def test_null_historical_and_quality() -> None:
         (DataType.FLOAT, {"float_value": 0.5}, 0.5),
         (DataType.DOUBLE, {"double_value": 0.1}, 0.1),
         (DataType.BOOLEAN, {"boolean_value": True}, 1.0),
+        (DataType.DATETIME, {"long_value": TIMED}, float(TIMED)),
     ],
 )
 def test_data_types(datatype: DataType, fields: dict[str, Any], value: float) -> None:
@@ -193,7 +223,6 @@ def test_data_types(datatype: DataType, fields: dict[str, Any], value: float) ->
     [
         {"datatype": DataType.STRING, "string_value": "on"},
         {"datatype": DataType.STRING, "is_null": True},
-        {"datatype": DataType.DATETIME, "long_value": 5},
         {"datatype": DataType.TEMPLATE, "template_value": {"version": "1"}},
         {"datatype": DataType.DATASET, "dataset_value": {"num_of_columns": 1}},
         {"datatype": DataType.BYTES, "bytes_value": b"x"},
@@ -216,7 +245,9 @@ def test_metrics_without_a_tag_are_reported_once_a_birth() -> None:
     birth = payload(double(1, name="oil", alias=1), double(2, name="rpm", alias=2), {"name": NODE_REBIRTH}, bdseq(1))
     host.decode("spBv1.0/G/NBIRTH/N", birth, NOW, rows)
     host.decode("spBv1.0/G/NDATA/N", payload(double(3, alias=2)), NOW, rows)
-    assert [found.detail for found in rows.rejected] == ["rpm: no tag reads this metric"]
+    assert [(found.reason, found.detail) for found in rows.rejected] == [
+        ("unknown_tag", "rpm: no tag reads this metric")
+    ]
     host.decode("spBv1.0/G/NBIRTH/N", birth, NOW, rows)
     assert len(rows.rejected) == 2
 
@@ -272,6 +303,34 @@ def test_rebirth_request() -> None:
     assert topic == "spBv1.0/G/NCMD/N"
     (metric,) = Payload.FromString(body).metrics
     assert (metric.name, metric.boolean_value) == (NODE_REBIRTH, True)
+
+
+def test_what_a_node_can_make_us_remember_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparkplug_decode, "MAX_METRICS", 50)
+    monkeypatch.setattr(sparkplug_decode, "_NAMES_REPORTED", 30)
+    monkeypatch.setattr(sparkplug_node, "_MOST_METRICS", 100)
+    host, rows = decoder("oil"), Rows()
+    host.decode("spBv1.0/G/NBIRTH/N", payload(*[double(1, name=f"m{n}") for n in range(51)]), NOW, rows)
+    assert rows.rejected[-1].reason == "too_large"
+    for device in range(40):
+        birth = payload(*[double(1, name=f"m{n}-{device}", alias=n + 50 * device) for n in range(50)])
+        host.decode(f"spBv1.0/G/DBIRTH/N/D{device}", birth, NOW, rows)
+        host.decode(f"spBv1.0/G/DDEATH/N/X{device}", payload(), NOW, rows)
+    node = host._nodes[KEY]
+    assert (len(node.types), len(node.aliases), len(host._unknown)) == (100, 100, 30)
+    assert "more than are remembered" in rows.rejected[-1].detail
+    host.decode("spBv1.0/G/NDATA/N", payload(double(1, name="n" * 5000)), NOW, rows)
+    assert len(rows.rejected[-1].detail) < 500
+
+
+def test_templates_within_templates_end_somewhere() -> None:
+    inner = Payload()
+    node = inner.metrics.add(name="oil", datatype=DataType.TEMPLATE)
+    for _ in range(2000):
+        node = node.template_value.metrics.add(name="x", datatype=DataType.TEMPLATE)
+    rows = Rows()
+    decoder("oil").decode("spBv1.0/G/NBIRTH/N", inner.SerializeToString(), NOW, rows)
+    assert [found.reason for found in rows.rejected] == ["malformed"]
 
 
 KINDS = st.sampled_from(["NBIRTH/N", "NDATA/N", "NDEATH/N", "DBIRTH/N/D", "DDATA/N/D", "DDEATH/N/D"])

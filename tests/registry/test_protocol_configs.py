@@ -58,6 +58,9 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("mqtt", {"url": "mqtt://b", "subscribe": ["a/#/b"]}, "subscribe.0", "wildcard", "last"),
     ("mqtt", {"url": "mqtt://b", "subscribe": "a"}, "subscribe", "must be a list", "Topic filters"),
     ("mqtt", {"url": "mqtt://b", "group": "a/b"}, "group", "holds one of", "plain word"),
+    ("mqtt", {"url": "mqtt://b", "payload": "sparkplug", "group": "a"}, "group", "split", "own connection"),
+    ("mqtt", {"url": "mqtt://b", "timezone": "Chicago"}, "timezone", "IANA", "America/Chicago"),
+    ("mqtt", {"url": "mqtt://b", "rows_pointer": "$..a"}, "rows_pointer", "names and indices", "/name/list/0"),
     ("mqtt", {"url": "mqtt://u:p@b"}, "url", "must not carry a user", "under user and password"),
 ]
 
@@ -117,8 +120,8 @@ def test_filters() -> None:
     plain = MqttConfig.parse({"url": "mqtt://b"})
     addresses = [parse_plain("w/1#/oil"), parse_plain("w/1#/gas"), parse_plain("v/1")]
     assert plain.filters(addresses) == ("v/1", "w/1")
-    sparkplug = MqttConfig.parse({"url": "mqtt://b", "payload": "sparkplug", "group": "ingest"})
-    assert sparkplug.filters([parse_sparkplug("g/n/d:m"), parse_sparkplug("g/n:m")]) == (
-        "$share/ingest/spBv1.0/g/+/n/#",
-    )
+    sparkplug = MqttConfig.parse({"url": "mqtt://b", "payload": "sparkplug"})
+    assert sparkplug.filters([parse_sparkplug("g/n/d:m"), parse_sparkplug("g/n:m")]) == ("spBv1.0/g/+/n/#",)
+    shared = MqttConfig.parse({"url": "mqtt://b", "group": "ingest"})
+    assert shared.filters(addresses[:1]) == ("$share/ingest/w/1",)
     assert MqttConfig.parse({"url": "mqtt://b", "subscribe": ["b/#", "a"]}).filters(addresses) == ("b/#", "a")

@@ -132,6 +132,16 @@ class MqttConfig(Credentials):
             raise ValueError("is the key of no certificate | Give certificate_file too")
         return path
 
+    @field_validator("group")
+    @classmethod
+    def _not_for_sequences(cls, group: str | None, info: ValidationInfo) -> str | None:
+        if group is not None and info.data.get("payload") == "sparkplug":
+            raise ValueError(
+                "would split each edge node's sequence, so that every member saw gaps | Give each group of nodes its "
+                "own connection instead"
+            )
+        return group
+
     @field_validator("topics")
     @classmethod
     def _plain_only(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
