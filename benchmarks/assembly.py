@@ -19,7 +19,7 @@ from streaming.intake import Intake
 from streaming.sinks.hot import HotSink
 from streaming.sinks.warm import WarmSink
 from streaming.spool import Journal
-from streaming.validate import Validator
+from streaming.validate import Thresholds, Validator
 from wellos.clock import WallClock
 from wellos.fleet.apply import apply
 from wellos.readings import pack
@@ -89,11 +89,7 @@ class Assembly:
             segment_bytes=settings.spool_segment_bytes,
             now_us=self.clock.micros,
         )
-        validator = Validator(
-            future_tolerance_s=settings.future_tolerance_s,
-            duplicate_window_s=settings.duplicate_window_s,
-            late_after_s=settings.late_after_s,
-        )
+        validator = Validator(Thresholds.of(settings))
         self.intake = Intake(self.journal, validator, self.clock, self.counters, self._durable)
         self.warm = WarmSink(settings, self.journal.spool_id, self.clock)
         self.drain = Drain(self.journal, self.warm, self.clock, self.counters, settings.sink_batch_rows)

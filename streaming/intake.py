@@ -18,6 +18,7 @@ import structlog
 
 from streaming.delivery import Delivery, Gap
 from streaming.spool import Entry, Journal, SpoolFullError
+from streaming.validate import Share
 from streaming.worker import Worker
 from wellos.readings import READING
 
@@ -129,7 +130,8 @@ class Intake:
             for delivery in batch:
                 if delivery.settle is not None:
                     _settle(delivery.settle)
-            self._on_durable([(self._names[entry.connection_id][0], entry.readings) for entry in entries])
+            filled = [entry for entry in entries if len(entry.readings)]
+            self._on_durable([(self._names[entry.connection_id][0], entry.readings) for entry in filled])
 
     async def _write(self, entries: list[Entry]) -> None:
         """Append and sync; while the spool is full, wait for the drain."""
@@ -195,28 +197,33 @@ class Intake:
         for delivery in batch:
             if delivery.connection_id != _NOBODY:
                 by_connection.setdefault(delivery.connection_id, []).append(delivery)
-        now_us = self._clock.micros()
+        shares = [
+            Share(
+                connection_id,
+                deliveries[0].readings if len(deliveries) == 1 else np.concatenate([d.readings for d in deliveries]),
+                min(item.received_us for item in deliveries),
+            )
+            for connection_id, deliveries in by_connection.items()
+        ]
         entries = []
         with self._lock:
-            for connection_id, deliveries in by_connection.items():
-                readings = np.concatenate([item.readings for item in deliveries])
-                received_us = min(item.received_us for item in deliveries)
-                checked = self._validator.check(connection_id, readings, received_us, now_us)
-                rejected = tuple(r for item in deliveries for r in item.rejected) + checked.rejected
-                gaps = tuple(gap for item in deliveries for gap in item.gaps)
-                filled = tuple(span for item in deliveries for span in item.filled)
-                entry = Entry(
-                    connection_id,
-                    received_us,
-                    checked.readings,
-                    rejected,
-                    gaps,
-                    checked.duplicates,
-                    filled=filled,
-                    term=self._term(connection_id),
-                )
-                self._count(entry, checked.findings)
-                entries += _split(entry, self._journal.max_frame_bytes)
+            checked = self._validator.check(shares, self._clock.micros())
+        for item in checked:
+            deliveries = by_connection.get(item.connection_id, [])
+            entry = Entry(
+                item.connection_id,
+                item.received_us,
+                item.readings,
+                tuple(r for delivery in deliveries for r in delivery.rejected) + item.rejected,
+                tuple(gap for delivery in deliveries for gap in delivery.gaps),
+                item.duplicates,
+                filled=tuple(span for delivery in deliveries for span in delivery.filled),
+                episodes=item.episodes,
+                term=self._term(item.connection_id),
+            )
+            if deliveries:
+                self._count(entry, item.findings)
+            entries += _split(entry, self._journal.max_frame_bytes)
         return entries
 
     def _term(self, connection_id: int) -> int:

@@ -26,7 +26,7 @@ from streaming.sinks.hot import HotSink
 from streaming.sinks.warm import WarmSink
 from streaming.spool import Journal
 from streaming.supervise import Supervisor
-from streaming.validate import Validator
+from streaming.validate import Thresholds, Validator
 from streaming.watch import RegistryWatch
 from wellos.errors import WellosError
 from wellos.files import replace_file
@@ -69,11 +69,7 @@ class Pipeline:
             monotonic=self._clock.monotonic,
         )
         self._counters = Counters()
-        validator = Validator(
-            future_tolerance_s=settings.future_tolerance_s,
-            duplicate_window_s=settings.duplicate_window_s,
-            late_after_s=settings.late_after_s,
-        )
+        validator = Validator(Thresholds.of(settings))
         self._intake = Intake(self._journal, validator, self._clock, self._counters, self._durable)
         self._warm = WarmSink(settings, self._journal.spool_id, self._clock)
         self._drain = Drain(self._journal, self._warm, self._clock, self._counters, settings.sink_batch_rows)

@@ -23,7 +23,7 @@ from streaming.drain import Drain
 from streaming.intake import Intake
 from streaming.sinks.warm import WarmSink
 from streaming.spool import Journal
-from streaming.validate import Validator
+from streaming.validate import Thresholds, Validator
 from wellos.clock import WallClock
 from wellos.quality import Quality
 from wellos.readings import Readings, pack
@@ -57,7 +57,7 @@ async def _run(data_dir: Path, url: str, first: int) -> None:
         keep_s=settings.spool_keep_s,
     )
     counters = Counters()
-    validator = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600)
+    validator = Validator(Thresholds(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600))
     sink = WarmSink(settings, journal.spool_id, clock)
     drain = Drain(journal, sink, clock, counters, batch_rows=2000)
     intake = Intake(journal, validator, clock, counters, lambda _batches: drain.wake())

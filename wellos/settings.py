@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     )
     late_after_s: float = Field(600, ge=0, description="A reading received this long after its source time is late.")
 
+    roc_span_pct: float = Field(20, gt=0, description="Percent of its span that a pressure may change in a minute.")
+    roc_temperature_f: float = Field(10, gt=0, description="Degrees Fahrenheit a temperature may change in a minute.")
+    stuck_after_s: float = Field(1800, ge=60, description="A polled tag without a change for this long is stuck.")
+    z_limit: float = Field(4, gt=0, description="Standard deviations from its last 24 h at which a tag is unusual.")
+    skew_warn_s: float = Field(60, gt=0, description="A connection's clock may be off by this; 5 times it is an error.")
+
     hot_hours: int = Field(24, ge=1, description="Hours of readings kept in Redis.")
     compress_after_days: int = Field(7, ge=1, description="Age at which TimescaleDB compresses a chunk of readings.")
     raw_days: int = Field(90, ge=1, description="Age up to which checks look at readings; none are dropped yet.")

@@ -73,7 +73,7 @@ async def test_the_server_restarts(database_url: str, tmp_path: Path, monkeypatc
     journal = Journal(tmp_path / "spool", quota_bytes=1 << 30, segment_bytes=1 << 20, now_us=clock.micros)
     sink = WarmSink(settings, journal.spool_id, clock)
     drain = Drain(journal, sink, clock, counters, batch_rows=5000)
-    validator = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600)
+    validator = Validator()
     intake = Intake(journal, validator, clock, counters, lambda _batches: drain.wake())
     historical: list[int] = []
 

@@ -18,7 +18,7 @@ from streaming.extras import decode_extras
 from streaming.intake import Intake
 from streaming.sinks.warm import WarmSink
 from streaming.spool import Journal
-from streaming.validate import Validator
+from streaming.validate import Thresholds, Validator
 from wellos.audit import audit
 from wellos.clock import WallClock
 from wellos.quality import Quality
@@ -52,7 +52,7 @@ class Rig:
         self.journal = Journal(folder, quota_bytes=quota, segment_bytes=1 << 16, now_us=CLOCK.micros)
         self.counters = Counters()
         self.heard: list[tuple[str, int]] = []
-        validator = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=6000)
+        validator = Validator(Thresholds(future_tolerance_s=60, duplicate_window_s=60, late_after_s=6000))
         self.intake = Intake(self.journal, validator, CLOCK, self.counters, self._durable)
         self.intake.configure([connection(1), connection(2)])
         self.drain: Drain | None = None

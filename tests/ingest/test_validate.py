@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streaming.validate import Validator, physical_limits
+from streaming.validate import Checked, Share, Validator, physical_limits
 from wellos.quality import Quality
 from wellos.readings import READING, Readings, pack
 from wellos.registry import Connection, Tag
@@ -26,9 +26,13 @@ def tag(tag_id: int, **kwargs: object) -> Tag:
 
 
 def validator(*tags: Tag, connection_id: int = 5) -> Validator:
-    made = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600)
+    made = Validator()
     made.configure([Connection(connection_id, TENANT, "acme", "c", "mqtt", {}, tags)])
     return made
+
+
+def check(made: Validator, connection_id: int, readings: Readings, received_us: int, now_us: int) -> Checked:
+    return made.check([Share(connection_id, readings, received_us)], now_us)[0]
 
 
 def one(value: float, *, time: int = NOW, tag_id: int = 1, quality: int = GOOD, status: int = 192) -> Readings:
@@ -51,7 +55,7 @@ def one(value: float, *, time: int = NOW, tag_id: int = 1, quality: int = GOOD, 
 )
 def test_grades_a_pressure(value: float, quality: int, finding: str | None) -> None:
     pressure = tag(1, unit="psi", quantity="pressure", low=0, high=100, sentinels=(-999.25, 65535.0))
-    checked = validator(pressure).check(5, one(value), NOW, NOW)
+    checked = check(validator(pressure), 5, one(value), NOW, NOW)
     assert checked.readings["quality"].tolist() == [quality]
     assert checked.readings["status"].tolist() == [192]
     assert checked.findings == ({finding: 1} if finding else {})
@@ -64,13 +68,15 @@ def test_grades_a_pressure(value: float, quality: int, finding: str | None) -> N
 def test_a_sentinel_is_what_the_device_sends() -> None:
     made = validator(tag(1, scale=0.1, offset=-40.0, sentinels=(65535.0, -9999.9)))
     batch = one(np.float64(65535) * 0.1 - 40)
-    assert made.check(5, batch, NOW, NOW).findings == {"sentinel": 1}
-    assert made.check(5, one(65535.0), NOW, NOW).findings == {}
-    assert made.check(5, one(float(np.float32(-9999.9)) * 0.1 - 40, time=NOW + 1), NOW, NOW).findings == {"sentinel": 1}
+    assert check(made, 5, batch, NOW, NOW).findings == {"sentinel": 1}
+    assert check(made, 5, one(65535.0), NOW, NOW).findings == {}
+    assert check(made, 5, one(float(np.float32(-9999.9)) * 0.1 - 40, time=NOW + 1), NOW, NOW).findings == {
+        "sentinel": 1
+    }
 
 
 def test_the_source_may_say_bad_without_a_value() -> None:
-    checked = validator(tag(1)).check(5, one(math.nan, quality=BAD), NOW, NOW)
+    checked = check(validator(tag(1)), 5, one(math.nan, quality=BAD), NOW, NOW)
     assert (checked.findings, len(checked.readings)) == ({}, 1)
 
 
@@ -89,66 +95,66 @@ def test_physical_limits(quantity: str | None, unit: str | None, limits: tuple[f
 
 def test_the_future_is_rejected_with_the_whole_reading() -> None:
     batch = one(1.5, time=NOW + 61 * S)
-    checked = validator(tag(1)).check(5, batch, NOW, NOW)
+    checked = check(validator(tag(1)), 5, batch, NOW, NOW)
     (rejected,) = checked.rejected
     assert (rejected.reason, len(checked.readings)) == ("future", 0)
     assert np.frombuffer(rejected.original, READING).tobytes() == batch.tobytes()
-    assert len(validator(tag(1)).check(5, one(1.5, time=NOW + 60 * S), NOW, NOW).readings) == 1
+    assert len(check(validator(tag(1)), 5, one(1.5, time=NOW + 60 * S), NOW, NOW).readings) == 1
 
 
 @pytest.mark.parametrize("tag_id", [-1, 0, 2, 10_000, 3])
 def test_a_tag_of_no_or_another_connection_is_rejected(tag_id: int) -> None:
     made = validator(tag(1))
     made.configure([Connection(6, TENANT, "acme", "other", "mqtt", {}, (tag(3),))])
-    checked = made.check(5, one(1, tag_id=tag_id), NOW, NOW)
+    checked = check(made, 5, one(1, tag_id=tag_id), NOW, NOW)
     assert [item.reason for item in checked.rejected] == ["unknown_tag"]
     assert len(checked.readings) == 0
 
 
 def test_a_time_that_is_none_is_rejected() -> None:
-    checked = validator(tag(1)).check(5, one(1, time=-(1 << 63)), NOW, NOW)
+    checked = check(validator(tag(1)), 5, one(1, time=-(1 << 63)), NOW, NOW)
     assert [item.reason for item in checked.rejected] == ["no_time"]
 
 
 def test_without_any_tag_everything_is_rejected() -> None:
-    empty = Validator(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600)
-    assert len(empty.check(5, one(1), NOW, NOW).rejected) == 1
+    empty = Validator()
+    assert len(check(empty, 5, one(1), NOW, NOW).rejected) == 1
 
 
 def test_an_unchanged_value_at_a_new_time_is_never_a_duplicate() -> None:
     made = validator(tag(1))
     for step in range(200):
-        assert len(made.check(5, one(7.0, time=NOW + step), NOW, NOW).readings) == 1
+        assert len(check(made, 5, one(7.0, time=NOW + step), NOW, NOW).readings) == 1
 
 
 def test_repeats_are_dropped_within_the_window_and_kept_after_it() -> None:
     made = validator(tag(1))
-    assert made.check(5, one(7.0), NOW, NOW).duplicates == 0
-    assert made.check(5, one(7.0), NOW, NOW + 59 * S).duplicates == 1
-    assert made.check(5, one(7.5), NOW, NOW + 59 * S).duplicates == 0
-    assert made.check(5, one(7.0), NOW, NOW + 61 * S).duplicates == 0
+    assert check(made, 5, one(7.0), NOW, NOW).duplicates == 0
+    assert check(made, 5, one(7.0), NOW, NOW + 59 * S).duplicates == 1
+    assert check(made, 5, one(7.5), NOW, NOW + 59 * S).duplicates == 0
+    assert check(made, 5, one(7.0), NOW, NOW + 61 * S).duplicates == 0
 
 
 def test_a_better_quality_of_the_same_reading_is_kept() -> None:
     made = validator(tag(1))
-    assert len(made.check(5, one(7.0, quality=UNCERTAIN), NOW, NOW).readings) == 1
-    assert len(made.check(5, one(7.0, quality=GOOD), NOW, NOW).readings) == 1
-    assert len(made.check(5, one(7.0, quality=UNCERTAIN), NOW, NOW).readings) == 0
+    assert len(check(made, 5, one(7.0, quality=UNCERTAIN), NOW, NOW).readings) == 1
+    assert len(check(made, 5, one(7.0, quality=GOOD), NOW, NOW).readings) == 1
+    assert len(check(made, 5, one(7.0, quality=UNCERTAIN), NOW, NOW).readings) == 0
 
 
 def test_late_is_counted_and_kept() -> None:
-    checked = validator(tag(1)).check(5, one(1, time=NOW - 601 * S), NOW, NOW)
+    checked = check(validator(tag(1)), 5, one(1, time=NOW - 601 * S), NOW, NOW)
     assert (checked.findings, len(checked.readings)) == ({"late": 1}, 1)
 
 
 def test_new_limits_apply_and_memory_stays() -> None:
     made = validator(tag(1, high=10.0))
-    assert made.check(5, one(20), NOW, NOW).findings == {"range": 1}
+    assert check(made, 5, one(20), NOW, NOW).findings == {"range": 1}
     made.configure([Connection(5, TENANT, "acme", "c", "mqtt", {}, (tag(1, high=30.0), tag(9, sentinels=(1.0, 2.0))))])
-    assert made.check(5, one(20, time=NOW + 1), NOW, NOW).findings == {}
-    assert made.check(5, one(20, time=NOW + 1), NOW, NOW).findings == {"duplicate": 1}
+    assert check(made, 5, one(20, time=NOW + 1), NOW, NOW).findings == {}
+    assert check(made, 5, one(20, time=NOW + 1), NOW, NOW).findings == {"duplicate": 1}
     made.configure([Connection(5, TENANT, "acme", "c", "mqtt", {}, (tag(9),))])
-    assert made.check(5, one(20, time=NOW + 2), NOW, NOW).findings == {"unknown_tag": 1}
+    assert check(made, 5, one(20, time=NOW + 2), NOW, NOW).findings == {"unknown_tag": 1}
 
 
 _READING = st.tuples(st.integers(1, 3), st.integers(0, 4), st.sampled_from([0.0, 1.0, math.nan]), st.integers(1, 2))
@@ -168,7 +174,7 @@ def test_duplicates_equal_a_plain_model(batches: list[list[tuple[int, int, float
             if best.get(key, -1) < graded:
                 best[key] = int(graded)
                 kept.append(number)
-        checked = made.check(5, readings, NOW, NOW)
+        checked = check(made, 5, readings, NOW, NOW)
         assert checked.readings["time"].tolist() == readings["time"][kept].tolist()
         assert checked.readings["tag_id"].tolist() == readings["tag_id"][kept].tolist()
         assert checked.duplicates == len(batch) - len(kept)
