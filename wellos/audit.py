@@ -4,7 +4,8 @@ received  = quarantined + duplicates + shed + spooled         for every connecti
 spooled   = committed + pending (+ corrupt, counted in frames)
 committed = stored + repeated + replaced + superseded + poisoned
 stored    = rows of `readings`                                for every tenant, as a tag may change its connection
-quarantined + poisoned = rows of `quarantine`
+quarantined + poisoned = rows of `quarantine` that were not retried
+retried rows of `quarantine` = what the ledger entries of retries moved from there (`wellos.quarantine_retry`)
 replaced + superseded  = rows of `reading_revisions`          for every spool
 every spool's sequences in the ledger run from 1 without a hole, and what is pending goes on from there
 every frame that shed readings has its row in `ingest_gaps`
@@ -16,6 +17,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wellos.errors import ConfigurationError, Problem
+from wellos.quarantine_retry import RETRIES
 from wellos.spool_format import Damage, Header, read_cursor, read_spool_id, scan
 from wellos.storage.sql import query
 
@@ -30,7 +33,10 @@ __all__ = ["Audit", "AuditRow", "audit"]
 
 @dataclass(slots=True)
 class AuditRow:
-    """One connection's terms, in readings; `corrupt` in frames."""
+    """One connection's terms, in readings; `corrupt` in frames.
+
+    What was retried is no longer part of `quarantined` and `poisoned`.
+    """
 
     tenant: str
     connection: str
@@ -47,7 +53,13 @@ class AuditRow:
     poisoned: int = 0
     in_table: int = 0
     in_quarantine: int = 0
+    """Not retried; of these `deleted` have lost their original, `fenced` came from a stale owner."""
     corrupt: int = 0
+    retried: int = 0
+    booked: int = 0
+    """Retried according to the ledger."""
+    deleted: int = 0
+    fenced: int = 0
     pending: int = 0
     """Readings in the spool that was scanned, not yet in the ledger."""
     pending_quarantined: int = 0
@@ -75,8 +87,13 @@ class Audit:
         return found | {"spool_id": None if self.spool_id is None else str(self.spool_id), "holds": self.holds}
 
 
-def audit(conn: PgConnection, spool_dir: Path | None) -> Audit:
+def audit(
+    conn: PgConnection, spool_dir: Path | None, *, tenant: str | None = None, connection: str | None = None
+) -> Audit:
     """Check the identity over everything in the database and, with `spool_dir`, over what is pending there.
+
+    With `tenant` or `connection` only what concerns these is reported, beside what is wrong with a whole spool;
+    ConfigurationError when there is none of that name.
 
     `conn` must be idle. The spool is read first and the database in one snapshot after it, so a running ingest does
     not disturb: what was committed in between is in the ledger and no longer counted as pending.
@@ -84,7 +101,7 @@ def audit(conn: PgConnection, spool_dir: Path | None) -> Audit:
     pending, damaged, cursor = _pending(spool_dir)
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        rows = [AuditRow(*row) for row in conn.execute(query("audit_connections"))]
+        rows = [AuditRow(*row) for row in conn.execute(query("audit_connections"), {"retries": RETRIES})]
         spools = conn.execute(query("audit_spools")).fetchall()
     spool_id = read_spool_id(spool_dir) if spool_dir is not None else None
     found = Audit(rows, spool_id=spool_id, damaged=damaged)
@@ -96,9 +113,18 @@ def audit(conn: PgConnection, spool_dir: Path | None) -> Audit:
             f"spool {spool_id}: the cursor says {cursor} frames are stored, the ledger ends at {last}: "
             "the database lost commits, or is another one"
         )
-    found.problems += _connection_problems(rows)
-    found.problems += _tenant_problems(rows)
+    concerned = {row.tenant for row in found.rows if _matches(row, tenant, connection)}
+    found.problems += _tenant_problems([row for row in found.rows if row.tenant in concerned])
+    found.rows = [row for row in found.rows if _matches(row, tenant, connection)]
+    if not found.rows and (tenant or connection):
+        name = f"{tenant or '*'}.{connection or '*'}"
+        raise ConfigurationError([Problem("no such connection", "See `wellos fleet export`", value=name)])
+    found.problems += _connection_problems(found.rows)
     return found
+
+
+def _matches(row: AuditRow, tenant: str | None, connection: str | None) -> bool:
+    return tenant in {None, row.tenant} and connection in {None, row.connection}
 
 
 def _pending(spool_dir: Path | None) -> tuple[list[Header], int, int]:
@@ -160,6 +186,8 @@ def _connection_problems(rows: list[AuditRow]) -> list[str]:
             problems.append(
                 f"{name}: {row.quarantined + row.poisoned} should be in quarantine, {row.in_quarantine} are"
             )
+        if row.retried != row.booked:
+            problems.append(f"{name}: {row.retried} were retried from quarantine, the ledger says {row.booked}")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Small files replaced whole: a reader, after a crash or a power cut too, sees the old text or the new."""
+"""Files replaced whole: a reader, after a crash or a power cut too, sees the old text or the new."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["replace_file"]
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file readable by its owner alone. After an OSError, a full disk say, the old one is there."""
+def replace_file(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file readable by its owner alone, from one text or from its parts, which need not fit memory together.
+
+    After an OSError, a full disk say, the old one is there.
+    """
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         # Without it a power cut may keep the new name and lose the text.
         os.fsync(descriptor)

@@ -3,11 +3,16 @@ WITH ledger AS (
     SELECT connection_id, sum(received)::bigint AS received, sum(quarantined)::bigint AS quarantined,
            sum(duplicates)::bigint AS duplicates, sum(shed)::bigint AS shed, sum(rows)::bigint AS committed,
            sum(stored)::bigint AS stored, sum(repeated)::bigint AS repeated, sum(replaced)::bigint AS replaced,
-           sum(superseded)::bigint AS superseded, sum(poisoned)::bigint AS poisoned
+           sum(superseded)::bigint AS superseded, sum(poisoned)::bigint AS poisoned,
+           -coalesce(sum(quarantined + poisoned) FILTER (WHERE spool_id = %(retries)s), 0)::bigint AS booked
     FROM ingest_ledger GROUP BY connection_id
 ), kept AS (
-    SELECT connection_id, count(*) FILTER (WHERE ordinal >= 0) AS in_quarantine,
-           count(*) FILTER (WHERE ordinal < 0) AS corrupt
+    SELECT connection_id,
+           count(*) FILTER (WHERE ordinal >= 0 AND resolution IS DISTINCT FROM 'retried') AS in_quarantine,
+           count(*) FILTER (WHERE ordinal < 0) AS corrupt,
+           count(*) FILTER (WHERE resolution = 'retried') AS retried,
+           count(*) FILTER (WHERE resolution = 'deleted') AS deleted,
+           count(*) FILTER (WHERE reason = 'fenced' AND resolution IS DISTINCT FROM 'retried') AS fenced
     FROM quarantine GROUP BY connection_id
 ), found AS (
     SELECT tags.connection_id, sum(n)::bigint AS in_table
@@ -22,7 +27,7 @@ SELECT coalesce(tenants.slug, '') AS tenant, coalesce(c.name, '') AS connection,
        coalesce(received, 0), coalesce(quarantined, 0), coalesce(duplicates, 0), coalesce(shed, 0),
        coalesce(committed, 0), coalesce(stored, 0), coalesce(repeated, 0), coalesce(replaced, 0),
        coalesce(superseded, 0), coalesce(poisoned, 0), coalesce(in_table, 0), coalesce(in_quarantine, 0),
-       coalesce(corrupt, 0)
+       coalesce(corrupt, 0), coalesce(retried, 0), coalesce(booked, 0), coalesce(deleted, 0), coalesce(fenced, 0)
 FROM ids
 LEFT JOIN scada_connections AS c USING (connection_id)
 LEFT JOIN tenants USING (tenant_id)

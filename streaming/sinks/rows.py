@@ -6,18 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psycopg
 
-from streaming.sinks.sqlstate import Kind, kind_of
 from wellos.readings import empty
 from wellos.storage.copy import copy_readings
-from wellos.storage.merge import Outcome, merge_readings
+from wellos.storage.merge import Outcome, merge_readings, salvage_readings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
     from uuid import UUID
 
+    import psycopg
     from numpy.typing import NDArray
 
     from wellos.readings import Readings
@@ -71,29 +70,12 @@ def merge(
 
 def salvage(cursor: psycopg.Cursor[Any], spool_id: UUID, frame: Frame) -> Counts:
     """Store what can be stored of one frame, and find by bisection the rows that the database refuses."""
-    total = Counts()
-    parts = [(0, frame.header.rows)]
-    while parts:
-        low, high = parts.pop()
-        cursor.execute("SAVEPOINT part")
-        try:
-            seqs = np.full(high - low, frame.header.seq, np.int64)
-            judged = merge_readings(cursor, frame.readings[low:high], spool_id, seqs)
-        except psycopg.Error as error:
-            if kind_of(error) is not Kind.POISON:
-                raise
-            cursor.execute("ROLLBACK TO SAVEPOINT part")
-            if high - low == 1:
-                total.poisoned.append((low, f"{error.sqlstate}: {error.diag.message_primary}"))
-            else:
-                middle = (low + high) // 2
-                parts += [(middle, high), (low, middle)]
-            continue
-        cursor.execute("RELEASE SAVEPOINT part")
-        for outcome, count in enumerate(np.bincount(judged.outcome, minlength=len(Outcome)).tolist()):
-            name = Outcome(outcome).name.lower()
-            setattr(total, name, getattr(total, name) + count)
-    return total
+    seqs = np.full(frame.header.rows, frame.header.seq, np.int64)
+    outcome, refused = salvage_readings(cursor, frame.readings, spool_id, seqs)
+    counted = np.bincount(outcome, minlength=len(Outcome))
+    counted[Outcome.STORED] -= len(refused)
+    stored, repeated, replaced, superseded = counted.tolist()
+    return Counts(stored, repeated, replaced, superseded, sorted(refused.items()))
 
 
 def fence(frame: Frame) -> Counts:

@@ -21,6 +21,7 @@ COMMANDS = {
     "simulate": "wellos.cli.simulate:simulate",
     "ingest": "wellos.cli.ingest:ingest",
     "audit": "wellos.cli.audit:audit_command",
+    "quarantine": "wellos.cli.quarantine:quarantine",
     "settings": "wellos.cli.settings:settings",
 }
 

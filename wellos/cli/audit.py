@@ -16,21 +16,23 @@ __all__ = ["audit_command"]
 
 _COLUMNS = (
     *("received", "quarantined", "duplicates", "shed", "pending", "committed"),
-    *("stored", "repeated", "replaced", "superseded", "poisoned", "corrupt"),
+    *("stored", "repeated", "replaced", "superseded", "poisoned", "fenced", "corrupt", "retried", "deleted"),
 )
 
 
 @click.command("audit")
+@click.option("--tenant", metavar="SLUG", help="Only this tenant.")
+@click.option("--connection", help="Only connections of this name.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def audit_command(*, as_json: bool) -> None:
+def audit_command(*, tenant: str | None, connection: str | None, as_json: bool) -> None:
     """Check the accounting identity, per tenant and connection, from the spool on disk, the ledger and the tables.
 
     The spool is that of WELLOS_DATA_DIR; it may be in use. Counts every stored reading, so it takes a while on a large
     database. Exit status 0 when the identity holds, 1 when it does not.
     """
     settings = load_settings()
-    with connect(settings, autocommit=True) as connection, needs_registry():
-        found = audit(connection, settings.data_dir / "spool")
+    with connect(settings, autocommit=True) as conn, needs_registry():
+        found = audit(conn, settings.data_dir / "spool", tenant=tenant, connection=connection)
     click.echo(json.dumps(found.as_dict(), indent=1) if as_json else _text(found))
     sys.exit(0 if found.holds else 1)
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psycopg
 
 from wellos.clock import from_micros
 from wellos.readings import empty
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
     from typing import Any
     from uuid import UUID
 
-    import psycopg
     from numpy.typing import NDArray
 
     from wellos.readings import Readings
 
-__all__ = ["Judged", "Outcome", "begin_merge", "judge", "merge_readings"]
+__all__ = ["Judged", "Outcome", "begin_merge", "judge", "merge_readings", "salvage_readings"]
 
 _DAY_US = 86_400_000_000
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
@@ -149,6 +149,35 @@ def merge_readings(
             losers = judged.against if outcome is Outcome.REPLACED else readings
             _revise(cursor, losers[lost], outcome, spool_id, seqs[lost])
     return judged
+
+
+def salvage_readings(
+    cursor: psycopg.Cursor[Any], readings: Readings, spool_id: UUID, seqs: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Store what can be stored, and find by bisection what the database refuses. Needs `begin_merge`.
+
+    Returns the outcome of each reading, and what the database said of each that it refused (whose outcome is 0 too).
+    """
+    outcome = np.zeros(len(readings), np.uint8)
+    refused: dict[int, str] = {}
+    parts = [(0, len(readings))] if len(readings) else []
+    while parts:
+        low, high = parts.pop()
+        cursor.execute("SAVEPOINT part")
+        try:
+            outcome[low:high] = merge_readings(cursor, readings[low:high], spool_id, seqs[low:high]).outcome
+        except (psycopg.DataError, psycopg.IntegrityError) as error:  # SQLSTATE classes 22 and 23
+            if isinstance(error, psycopg.errors.UniqueViolation):
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT part")
+            if high - low == 1:
+                refused[low] = f"{error.sqlstate}: {error.diag.message_primary}"
+            else:
+                middle = (low + high) // 2
+                parts += [(middle, high), (low, middle)]
+            continue
+        cursor.execute("RELEASE SAVEPOINT part")
+    return outcome, refused
 
 
 def _look_up(cursor: psycopg.Cursor[Any], readings: Readings) -> Readings:

@@ -56,7 +56,10 @@ def accounting(warm: Warm) -> dg.AssetCheckResult:
     """Audit the identity; it reads all of `readings` once."""
     with warm.connect(autocommit=True) as conn:
         found = audit(conn, load_settings().data_dir / "spool")
-    terms = ("received", "stored", "repeated", "replaced", "superseded", "quarantined", "duplicates", "shed", "pending")
+    terms = (
+        *("received", "stored", "repeated", "replaced", "superseded", "quarantined", "poisoned", "fenced"),
+        *("retried", "deleted", "duplicates", "shed", "pending"),
+    )
     unseen = None if found.spool_id else "there is no spool in WELLOS_DATA_DIR: what waits in one was not looked at"
     return dg.AssetCheckResult(
         passed=found.holds,
