@@ -55,9 +55,10 @@ async def raw_peer(
         yield peer
     finally:
         server.close()
+        await asyncio.sleep(0.01)  # a connection just accepted is made known first
         for transport in list(peer.open):
             transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
 
 
 def registers_tcp(request: bytes, value: int) -> bytes:

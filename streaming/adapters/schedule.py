@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wellos.clock import pace
+
 if TYPE_CHECKING:
     from wellos.clock import Clock
 
@@ -41,7 +43,7 @@ async def sleep_until(clock: Clock, due_us: int, wake: asyncio.Event) -> bool:
 
     False: `wake` was set, or the clock was set back, so that the due time has to be reckoned anew.
     """
-    pace = 1.0
+    rate = pace(clock)
     least = due_us - clock.micros()
     while (left := due_us - clock.micros()) > 0:
         if wake.is_set() or left > least:
@@ -49,9 +51,9 @@ async def sleep_until(clock: Clock, due_us: int, wake: asyncio.Event) -> bool:
         least = left
         before_us, before = clock.micros(), clock.monotonic()
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(max(left / 1e6 / pace, _SHORTEST_NAP_S), _LONGEST_NAP_S / max(pace, 1.0))):
+            async with asyncio.timeout(min(max(left / 1e6 / rate, _SHORTEST_NAP_S), _LONGEST_NAP_S / max(rate, 1.0))):
                 await wake.wait()
         elapsed = clock.monotonic() - before
         if elapsed > 0:
-            pace = max((clock.micros() - before_us) / 1e6 / elapsed, 1e-6)
+            rate = max((clock.micros() - before_us) / 1e6 / elapsed, 1e-6)
     return True

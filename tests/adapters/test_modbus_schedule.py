@@ -1,0 +1,74 @@
+"""Poll times of the Modbus adapter over platform time: no drift over hours, every due time polled or in a gap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streaming.delivery import Status
+from tests.adapters.test_modbus_adapter import device
+from tests.fix_adapters import Collector, make_connection, make_tag, running
+from wellos.clock import ScaledClock, WallClock
+
+if TYPE_CHECKING:
+    from streaming.delivery import Gap
+
+SPEED = 1200
+
+
+def covered(gaps: list[Gap], interval_us: int) -> set[int]:
+    """Due times named by gaps: each from the first that was missed to the one that was polled again."""
+    return {due for gap in gaps for due in range(gap.start_us // interval_us, gap.end_us // interval_us)}
+
+
+async def test_an_hour_in_three_seconds_without_drift() -> None:
+    """15 s and 60 s tags of one device at 1,200 times the machine's pace."""
+    clock = ScaledClock(0, WallClock().micros(), SPEED)
+    collector, status = Collector(), Status()
+    async with device() as one:
+        tags = [
+            make_tag(1, "1:holding:5:uint16", interval_s=15.0),
+            make_tag(2, "1:holding:6:uint16", interval_s=60.0),
+        ]
+        connection = make_connection("modbus", {"host": "127.0.0.1", "port": one.port}, tags)
+        async with running(connection, collector, status, clock):
+            await collector.until(lambda: clock.micros() >= 3600 * 10**6)
+    for tag_id, interval_us in ((1, 15_000_000), (2, 60_000_000)):
+        dues = (collector.of(tag_id)["time"] // interval_us).tolist()
+        polled = set(dues)
+        missed = covered([gap for gap in collector.gaps if gap.tag_id == tag_id], interval_us)
+        assert len(dues) == len(polled), "each due time is polled once"
+        assert set(range(dues[0], dues[-1] + 1)) == polled | {due for due in missed if dues[0] <= due <= dues[-1]}
+        assert dues[-1] >= 3600 * 10**6 // interval_us - 2, "an interval that drifted would have fallen behind"
+        assert len(dues) > 20
+
+
+async def test_a_slow_device_is_an_overrun_and_a_full_pipeline_is_not() -> None:
+    async with device() as one:
+        one.delay_s = 0.12
+        collector, status = Collector(), Status()
+        tags = [make_tag(1, "1:holding:5:uint16", interval_s=0.05)]
+        connection = make_connection("modbus", {"host": "127.0.0.1", "port": one.port}, tags)
+        async with running(connection, collector, status):
+            await collector.until(lambda: len(collector.gaps) > 0)
+            assert {gap.reason for gap in collector.gaps} == {"poll_overrun"}
+            assert status.missed_polls >= 1
+
+
+async def test_a_clock_set_back_does_not_stop_the_polls() -> None:
+    class Settable(WallClock):
+        back_us = 0
+
+        def micros(self) -> int:
+            return super().micros() - self.back_us
+
+    clock, collector = Settable(), Collector()
+    async with device() as one:
+        tags = [make_tag(1, "1:holding:5:uint16", interval_s=0.1)]
+        connection = make_connection("modbus", {"host": "127.0.0.1", "port": one.port}, tags)
+        async with running(connection, collector, Status(), clock):
+            await collector.until(lambda: len(collector.readings) >= 3)
+            clock.back_us = 3600 * 10**6
+            seen = len(collector.readings)
+            await collector.until(lambda: len(collector.readings) >= seen + 3)
+    times = collector.readings["time"]
+    assert times[-1] < times[0]
