@@ -65,7 +65,7 @@ class Link(asyncio.Protocol):
         self._mid = 0
         self._unanswered = 0
         self._lost = ""
-        self._paused = False
+        self._paused = self._stuck = False
         self.timed_out = False
 
     @property
@@ -119,11 +119,7 @@ class Link(asyncio.Protocol):
             size += len(message.payload)
             taken.append(message)
         self._inbox_bytes -= size
-        if self._paused and not self._full(0.5):
-            self._paused = False
-            self._heard = self._loop.time()
-            if self._transport is not None:
-                self._transport.resume_reading()
+        self._read_on()
         return taken
 
     def acknowledge(self, messages: list[Message]) -> None:
@@ -161,6 +157,17 @@ class Link(asyncio.Protocol):
         self._mid = self._mid % _MIDS + 1
         return self._mid
 
+    def _hold(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._paused and not self._stuck and not self._full(0.5) and self._transport is not None:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._transport.resume_reading()
+
     def _full(self, share: float = 1.0) -> bool:
         return len(self._inbox) >= share * _INBOX_FULL or self._inbox_bytes >= share * _INBOX_FULL_BYTES
 
@@ -195,9 +202,18 @@ class Link(asyncio.Protocol):
             self._inbox += messages
             self._inbox_bytes += sum([len(message.payload) for message in messages])
             self._wake.set()
-            if self._full() and not self._paused and self._transport is not None:
-                self._paused = True
-                self._transport.pause_reading()
+            if self._full():
+                self._hold()
+
+    def pause_writing(self) -> None:
+        """Read no more from a broker that does not take our acknowledgements."""
+        self._stuck = True
+        self._hold()
+
+    def resume_writing(self) -> None:
+        """Read on."""
+        self._stuck = False
+        self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits."""
@@ -229,7 +245,7 @@ class Link(asyncio.Protocol):
     def _keep_alive(self) -> None:
         """Show that we live, and give up a broker that does not; one that we do not read says nothing to us."""
         silent = self._loop.time() - self._heard
-        if silent > self._keep_alive_s and not self._paused:
+        if silent > self._keep_alive_s and (self._stuck or not self._paused):
             self.timed_out = True
             self._fail(f"Keep alive timeout: nothing heard for {silent:.0f} s")
             return

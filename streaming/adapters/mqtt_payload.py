@@ -182,7 +182,7 @@ def parse_json(payload: bytes) -> Any:  # noqa: ANN401 - JSON has every type
     if len(payload) > MAX_BYTES:
         raise PayloadError("too_large", f"{len(payload)} bytes, the limit is {MAX_BYTES}")
     try:
-        document = from_json(payload.removeprefix(b"\xef\xbb\xbf"))
+        document = from_json(payload.removeprefix(b"\xef\xbb\xbf"), cache_strings="keys")
     except ValueError as error:
         raise PayloadError("malformed", f"not JSON: {error}") from error
     if payload.count(b"{") + payload.count(b"[") > MAX_DEPTH:

@@ -65,11 +65,13 @@ class Rows:
 
     def reject(self, error: PayloadError, topic: str, payload: bytes) -> None:
         """Keep what could not be used whole; of what is too large the beginning, and say so."""
-        detail, original = error.detail[:_LONGEST_DETAIL], bytes(payload)
+        # PostgreSQL has no NUL in texts; the original has it still.
+        detail, source = (text.replace("\0", "\ufffd") for text in (error.detail, topic))
+        detail, original = detail[:_LONGEST_DETAIL], bytes(payload)
         if error.reason == "too_large":
             original = original[:_KEPT_OF_TOO_LARGE]
             detail = f"{detail}; the first {len(original)} bytes are kept"
-        self.rejected.append(Rejected(error.reason, detail, topic[:_LONGEST_SOURCE], original))
+        self.rejected.append(Rejected(error.reason, detail, source[:_LONGEST_SOURCE], original))
 
     def readings(self, tags: TagColumns) -> Readings:
         """Pack the columns."""
