@@ -1,20 +1,34 @@
-"""Which connections to run: from the registry, and from the copy kept beside the spool while the database is away."""
+"""What is kept beside the spool for a start without the database: registry, leases, when each peer was last heard."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
+
+import structlog
 
 from wellos.files import replace_file
 from wellos.registry import Connection, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["load_snapshot", "read_heard", "save_snapshot", "write_heard"]
+__all__ = ["keep", "load_snapshot", "read_heard", "read_leases", "save_snapshot", "write_heard", "write_leases"]
+
+_T = TypeVar("_T")
+
+log = structlog.get_logger(__name__)
+
+
+def keep(write: Callable[[Path, _T], None], folder: Path, what: _T) -> None:
+    """Write one of these files; a full disk must stop neither the drain nor the goodbye."""
+    try:
+        write(folder, what)
+    except OSError as error:
+        log.warning("a file beside the spool could not be written", reason=str(error))
 
 
 def save_snapshot(folder: Path, connections: Sequence[Connection]) -> None:
@@ -31,14 +45,27 @@ def load_snapshot(folder: Path) -> tuple[Connection, ...] | None:
     return tuple(_connection(item) for item in json.loads(path.read_text(encoding="utf-8")))
 
 
-def write_heard(folder: Path, heard: dict[int, int]) -> None:
+def write_heard(folder: Path, heard: Mapping[int, int]) -> None:
     """Keep when each connection's peer was last heard, all of it durable: the next process tells the gap from there."""
-    replace_file(folder / "heard.json", json.dumps(heard))
+    replace_file(folder / "heard.json", json.dumps(dict(heard)))
 
 
 def read_heard(folder: Path) -> dict[int, int]:
     """Return when each connection's peer was last heard, microseconds of platform time."""
     path = folder / "heard.json"
+    if not path.exists():
+        return {}
+    return {int(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def write_leases(folder: Path, held: Mapping[int, int]) -> None:
+    """Keep which connections are ours, with their terms: what a process that starts without a database runs."""
+    replace_file(folder / "leases.json", json.dumps(dict(held)))
+
+
+def read_leases(folder: Path) -> dict[int, int]:
+    """Return the connections that were ours last, with their terms."""
+    path = folder / "leases.json"
     if not path.exists():
         return {}
     return {int(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}

@@ -45,8 +45,10 @@ class IngestMetrics(Collector):
         seconds_left: Callable[[], float | None],
         rate: Callable[[], float],
         connections: Callable[[], Iterable[tuple[Connection, Status]]],
+        leases: Callable[[], tuple[int, int]],
     ) -> None:
-        """`rate`: readings a second lately; `connections`: those that run, with their state."""
+        """`rate`: readings a second lately; `connections`: those that run; `leases`: ours and nobody's."""
+        self._leases = leases
         self._counters, self._journal = counters, journal
         self._seconds_left, self._rate, self._connections = seconds_left, rate, connections
 
@@ -112,6 +114,9 @@ class IngestMetrics(Collector):
         yield active
         yield up
         yield missed
+        held, unclaimed = self._leases()
+        yield GaugeMetricFamily("scada_leases_held", "Connections that this instance reads.", held)
+        yield GaugeMetricFamily("scada_connections_unclaimed", "Connections that no instance reads.", unclaimed)
 
     def _of_spool(self) -> Iterator[Metric]:
         journal = self._journal

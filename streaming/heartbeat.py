@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from streaming.adapters import adapter_class
-from streaming.link import watch_peer
+from streaming.link import cut, watch_peer
 from wellos.clock import from_micros
 from wellos.storage import warm
 from wellos.storage.sql import query
@@ -88,6 +88,10 @@ class Heartbeat:
             self.close()
             raise
         self._told, self._told_at = dict(readings), moment
+
+    def abort(self) -> None:
+        """From another thread: cut the connection, so that a beat that waits for a silent server fails now."""
+        cut(self._connection)
 
     def close(self) -> None:
         """Close the connection; the next beat opens another."""

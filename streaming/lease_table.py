@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
 
-__all__ = ["CHANNEL", "Census", "Lease", "LeaseTable", "fair_share", "frame_term"]
+__all__ = ["CHANNEL", "Census", "Lease", "LeaseTable", "Round", "fair_share", "frame_term"]
 
 CHANNEL = "wellos_leases"
 _TERMS = 65_535
@@ -72,6 +72,17 @@ class Census:
     """Most connections of each instance alive, ours among them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of renewing and claiming came to."""
+
+    kept: set[int]
+    claimed: dict[int, Lease]
+    census: Census
+    share: int
+    """How many connections this instance aims at."""
+
+
 class LeaseTable:
     """One connection to the database. Blocking; all methods but `abort` are called from one thread.
 
@@ -85,6 +96,17 @@ class LeaseTable:
         self._connection: PgConnection | None = None
         self._leave_alone_until = 0.0
         self._answered_at: float | None = None
+
+    def round(self, held: Mapping[int, int], heard: Mapping[int, int]) -> Round:
+        """Renew, count, and claim what is missing from our share."""
+        first = self._connection is None
+        kept = self.renew(held, heard)
+        census = self.census()
+        share = fair_share(census.connections, census.limits, self._settings.max_connections)
+        claimed = self.claim(sorted(kept), share - len(kept)) if share > len(kept) else {}
+        if first:
+            self.tell()
+        return Round(kept, claimed, census, share)
 
     def renew(self, held: Mapping[int, int], heard: Mapping[int, int]) -> set[int]:
         """Say that we live and renew the leases `held`, connection to term; return those that are still ours.

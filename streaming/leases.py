@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from streaming.lease_table import frame_term
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from streaming.lease_table import Lease
     from wellos.clock import Clock
@@ -32,8 +32,6 @@ class Tenure:
         self._terms = dict(held)
         self.held = dict(held)
         """Connection to term of what is ours."""
-        self.inherited: dict[int, int] = {}
-        """When the owner before us last heard each peer, of connections claimed by this process."""
         self.wake = asyncio.Event()
         """Set to have the leases renewed now."""
         self._renewed_at = self._failed_at = _NEVER
@@ -54,9 +52,8 @@ class Tenure:
         """Take over leases just claimed."""
         for connection_id, lease in claimed.items():
             self._terms[connection_id] = self.held[connection_id] = lease.term
-            self.inherited[connection_id] = lease.heard_us
 
-    def drop(self, lost: set[int]) -> None:
+    def drop(self, lost: Collection[int]) -> None:
         """Leases that another has, or that were given up."""
         self.held = {key: term for key, term in self.held.items() if key not in lost}
 

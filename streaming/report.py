@@ -6,13 +6,17 @@ holds an advisory lock for as long as it runs. How far it got is kept beside the
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psycopg
+import structlog
 
 from wellos.clock import from_micros, pace
+from wellos.errors import WellosError
 from wellos.files import replace_file
 from wellos.storage import warm
 from wellos.storage.sql import query
@@ -21,16 +25,20 @@ from wellos.verdicts import ingest_lag, newest_entry, newest_reading
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streaming.spool import Journal
     from wellos.clock import Clock
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
     from wellos.verdicts import Verdict
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "report"]
 
+_LOOK_S, _REPORT_S = 5.0, 60.0
 _HOUR = timedelta(hours=1)
 _SOURCES = (("readings", "ingest_report_days"), ("field_entries", "ingest_report_entry_days"))
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('wellos ingest report'))"
+
+log = structlog.get_logger(__name__)
 
 
 class Reporter:
@@ -126,6 +134,25 @@ class Reporter:
                     rows.append((day, metadata | {"from": start.isoformat(), "to": end.isoformat()}))
             start = end
         return rows
+
+
+async def report(reporter: Reporter, journal: Journal, clock: Clock) -> None:
+    """Report for ever, from a thread."""
+    told = False
+    while True:
+        await asyncio.sleep(_REPORT_S if told else _LOOK_S)
+        oldest = journal.oldest_us
+        until = clock.micros() if oldest is None else oldest
+        try:
+            sent = await asyncio.to_thread(reporter.run_once, stored_until_us=until)
+        except (httpx.HTTPError, psycopg.Error, WellosError, OSError) as error:
+            reporter.close()
+            log.warning("Dagster was not told; it will be tried again", reason=str(error) or type(error).__name__)
+            told = True
+            continue
+        told = False
+        if sent:
+            log.info("told Dagster of closed hours", reports=sent)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

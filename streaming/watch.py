@@ -1,10 +1,11 @@
-"""Follows the registry: what connections to run, and when that changed."""
+"""Follows the registry: what connections there are, and when that, or who shares them, changed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streaming.link import watch_peer
+from streaming.lease_table import CHANNEL
+from streaming.link import cut, watch_peer
 from wellos.registry import load_connections
 from wellos.storage import warm
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
 
-__all__ = ["RegistryWatch"]
+__all__ = ["REGISTRY", "RegistryWatch"]
 
-_CHANNEL = "wellos_registry"
+REGISTRY = "wellos_registry"
 
 
 class RegistryWatch:
@@ -36,14 +37,19 @@ class RegistryWatch:
         if self._connection is None:
             self._connection = warm.connect(self._settings, autocommit=True)
             watch_peer(self._connection)
-            self._connection.execute(f"LISTEN {_CHANNEL}")
+            self._connection.execute(f"LISTEN {REGISTRY}")
+            self._connection.execute(f"LISTEN {CHANNEL}")
         return load_connections(self._connection, checked=False)
 
-    def changed(self, timeout_s: float) -> bool:
-        """Wait up to `timeout_s` for a change of the registry."""
+    def heard(self, timeout_s: float) -> set[str]:
+        """Wait up to `timeout_s` for a notification, and return the channels on which there was one."""
         if self._connection is None:
-            return False
-        return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
+            return set()
+        return {item.channel for item in self._connection.notifies(timeout=timeout_s, stop_after=1)}
+
+    def abort(self) -> None:
+        """From another thread: cut the connection, so that a call that waits for a silent server fails now."""
+        cut(self._connection)
 
     def close(self) -> None:
         """Close the connection; `read` opens another."""

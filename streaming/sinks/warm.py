@@ -10,8 +10,6 @@ methods but `abort` are called from one thread.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psycopg
 
-from streaming.link import watch_peer
+from streaming.link import cut, watch_peer
 from streaming.sinks import ledger, rows
 from streaming.sinks.conflicts import Conflicts, Way
 from streaming.sinks.fence import fenced
@@ -135,10 +133,7 @@ class WarmSink:
 
     def abort(self) -> None:
         """From another thread: cut the connection, so that a call that waits for a silent server fails now."""
-        connection = self._connection
-        if connection is not None and not connection.closed:
-            with socket.socket(fileno=os.dup(connection.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
+        cut(self._connection)
 
     def close(self) -> None:
         """Close the connection; the next commit opens another."""

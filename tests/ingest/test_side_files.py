@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streaming.config import load_snapshot, read_heard, save_snapshot, write_heard
-from streaming.pipeline import Pipeline
-from wellos.settings import load_settings
+from streaming.config import keep, load_snapshot, read_heard, save_snapshot, write_heard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,13 +14,12 @@ if TYPE_CHECKING:
 
 def test_what_cannot_be_written_down_stops_nothing(tmp_path: Path) -> None:
     write_heard(tmp_path, {1: 10})
-    pipeline = Pipeline(load_settings(data_dir=tmp_path))
-    pipeline._save_heard({1: 20})
+    keep(write_heard, tmp_path, {1: 20})
     assert read_heard(tmp_path) == {1: 20}
     (tmp_path / "heard.json.new").mkdir()  # what a file cannot be written in place of
     (tmp_path / "registry.json.new").mkdir()
-    pipeline._save_heard({1: 30})
-    pipeline._keep(save_snapshot, [])
+    keep(write_heard, tmp_path, {1: 30})
+    keep(save_snapshot, tmp_path, [])
     assert read_heard(tmp_path) == {1: 20}
     assert load_snapshot(tmp_path) is None
     with pytest.raises(OSError, match="heard"):

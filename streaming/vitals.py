@@ -1,0 +1,91 @@
+"""How this process is: its rate, how long its spool lasts, when each peer was last heard, told with every heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+
+from streaming.config import keep, write_heard
+from streaming.heartbeat import SpoolState
+from wellos.errors import WellosError
+
+if TYPE_CHECKING:
+    from streaming.counters import Counters
+    from streaming.heartbeat import Heartbeat
+    from streaming.running import Running
+    from streaming.spool import Journal
+    from wellos.clock import Clock
+    from wellos.settings import Settings
+
+__all__ = ["Vitals"]
+
+_BEAT_S = 5.0
+_SETTLE_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Vitals:
+    """Measured and told every few seconds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        journal: Journal,
+        counters: Counters,
+        running: Running,
+        heartbeat: Heartbeat,
+        heard: dict[int, int],
+    ) -> None:
+        """`heard` is kept up to date with what is durable."""
+        self._settings, self._clock, self._journal, self._counters = settings, clock, journal, counters
+        self._running, self._heartbeat, self._durable = running, heartbeat, heard
+        self._rates = (clock.monotonic(), 0, 0)
+        self.readings_per_s = 0.0
+        self.seconds_left: float | None = None
+
+    async def beat(self) -> None:
+        """Measure and tell for ever."""
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            self._measure()
+            heard = self._running.heard()
+            # Only what is durable counts as heard: while the spool is full, the file keeps what it says.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._running.settled(), _SETTLE_S)
+                self.save_heard(heard)
+            try:
+                await asyncio.to_thread(self.say)
+            except (psycopg.Error, WellosError) as error:
+                log.warning("the heartbeat could not be written", reason=str(error))
+
+    def save_heard(self, heard: dict[int, int]) -> None:
+        """Keep what is durable of that."""
+        self._durable.update(heard)
+        keep(write_heard, self._settings.data_dir, heard)
+
+    def say(self, *, stopped: bool = False) -> None:
+        """Write the heartbeat; blocking."""
+        journal, running = self._journal, self._running
+        state = SpoolState(journal.oldest_us, journal.pending_rows, journal.used_bytes, self.seconds_left)
+        self._heartbeat.beat(
+            state,
+            running.connections(),
+            running.status(),
+            dict(self._counters.by_connection),
+            stopped=stopped,
+        )
+
+    def _measure(self) -> None:
+        now, rows, size = self._clock.monotonic(), self._counters.terms["spooled"], self._journal.appended_bytes
+        then, rows_then, size_then = self._rates
+        self._rates = (now, rows, size)
+        self.readings_per_s = (rows - rows_then) / (now - then)
+        bytes_per_s = (size - size_then) / (now - then)
+        free = max(0, self._journal.quota_bytes - self._journal.used_bytes)
+        self.seconds_left = free / bytes_per_s if bytes_per_s > 0 else None
