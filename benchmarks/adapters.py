@@ -173,7 +173,8 @@ def main(argv: list[str]) -> int:
     chosen, machine = options.parse_args(argv), Machine.read()
     seconds, found = chosen.seconds, dict[str, float]()
     port = _free_port()
-    opcua = {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 100.0}
+    open_to_all = {"anonymous": True, "security_mode": "None"}
+    opcua = open_to_all | {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 100.0}
     nodes = _tags([f"nsu={URI};i={number}" for number in range(1, 1001)], 1)
     found |= _run("opcua, 1000 nodes", _serve_opcua, (port, 1000, 0.02), _connection("opcua", opcua, nodes), seconds)
     port = _free_port()

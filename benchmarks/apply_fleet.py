@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 def fleet(wells: int) -> Fleet:
     """Every well has a connection of its own."""
     entries = [WellEntry(name=f"B-{number:03}", lift_type="esp") for number in range(wells)]
-    config = {"url": "opc.tcp://127.0.0.1:4840"}
+    config = {"url": "opc.tcp://127.0.0.1:4840", "anonymous": True}
     connections = [
         FleetConnection(
             ConnectionEntry(name=f"plc-{well.name}", protocol="opcua", config=config),

@@ -20,10 +20,11 @@ from asyncua.ua.uaerrors import UaError
 from streaming.adapters.opcua_decode import decode, missing_sequence
 from streaming.adapters.opcua_history import HistoryFill
 from streaming.adapters.opcua_items import Items
-from streaming.adapters.opcua_session import connect, disconnect, republish
+from streaming.adapters.opcua_session import republish
 from streaming.adapters.opcua_watch import Watch
 from streaming.delivery import ConnectionLost, Delivery, Gap
-from wellos.errors import ConfigurationError
+from wellos.errors import ConfigurationError, RetryableError
+from wellos.opcua_client import close_session, open_session
 from wellos.protocols.opcua import OpcUaConfig
 from wellos.quality import Quality
 
@@ -82,7 +83,10 @@ class OpcUaAdapter:
         # What it reports as errors, with tracebacks, is what we report as a lost connection.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         self._emit = emit
-        client = await connect(self._config)
+        try:
+            client = await open_session(self._config)
+        except RetryableError as error:
+            raise ConnectionLost(str(error)) from error
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._begin(client)
@@ -98,7 +102,7 @@ class OpcUaAdapter:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await disconnect(client)
+            await close_session(client)
 
     async def change(self, connection: Connection) -> bool:
         """Take over changed tags on the live subscriptions; all else needs a new start, as does a server that fails."""

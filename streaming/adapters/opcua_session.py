@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
-from streaming.delivery import ConnectionLost
 from wellos.clock import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from asyncua.client.client import Client
 
     from wellos.protocols.opcua import OpcUaAddress, OpcUaConfig
 
@@ -24,9 +24,7 @@ __all__ = [
     "HistoryPage",
     "Monitored",
     "Wanted",
-    "connect",
     "create_subscription",
-    "disconnect",
     "keeps_history",
     "monitor",
     "node_ids",
@@ -37,7 +35,6 @@ __all__ = [
 ]
 
 _REQUEST_TIMEOUT_S = 10.0
-_GOODBYE_S = 3.0
 _ITEMS_A_REQUEST = 200
 _KEPT_WITHOUT_US_S = 600
 _NO_FILTER = frozenset(
@@ -88,39 +85,6 @@ class HistoryPage:
     values: tuple[ua.DataValue, ...]
     more: bytes | None
     """Continuation point; None: that was all, the server says."""
-
-
-async def connect(config: OpcUaConfig) -> Client:
-    """Open channel and session; ConnectionLost says why not, ConfigurationError which variable is not set."""
-    user, password = config.credentials()
-    # The probe of the library has its interval as time-out: a loaded server must not look dead to it.
-    client = Client(config.url, timeout=_REQUEST_TIMEOUT_S, watchdog_intervall=config.watchdog_s)
-    client.name = client.description = "WellOS"
-    client.session_timeout = int(max(60, 3 * config.watchdog_s) * 1000)
-    if user is not None:
-        client.set_user(user)
-    if password is not None:
-        client.set_password(password)
-    try:
-        async with asyncio.timeout(_REQUEST_TIMEOUT_S):
-            await client.connect()
-    except (OSError, TimeoutError, UaError) as error:
-        await disconnect(client)
-        reason = str(error) or type(error).__name__
-        raise ConnectionLost(f"{config.url}: cannot connect: {reason}") from error
-    except asyncio.CancelledError:
-        await disconnect(client)
-        raise
-    return client
-
-
-async def disconnect(client: Client) -> None:
-    """Say goodbye if the server still answers, and leave no task or socket either way."""
-    try:
-        async with asyncio.timeout(_GOODBYE_S):
-            await client.disconnect()
-    except (OSError, TimeoutError, UaError):
-        client.disconnect_socket()
 
 
 async def node_ids(client: Client, addresses: Sequence[OpcUaAddress]) -> list[ua.NodeId | None]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wellos.registry import Connection, Tag
 
 URI = "urn:wellos:test"
+OPEN: dict[str, Any] = {"anonymous": True, "security_mode": "None"}
 AT = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
@@ -67,7 +68,9 @@ async def field(names: list[str], port: int | None = None) -> AsyncIterator[Fiel
 
 
 def connection_to(port: int, *names: str, **config: Any) -> Connection:  # noqa: ANN401 - any setting
-    settings = {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 50.0, "watchdog_s": 3.0} | config
+    settings = (
+        OPEN | {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 50.0, "watchdog_s": 3.0} | config
+    )
     tags = [make_tag(100 + index, f"nsu={URI};s={name}") for index, name in enumerate(names)]
     return make_connection("opcua", settings, tags)
 
@@ -282,7 +285,9 @@ async def test_another_server_or_credential_is_a_new_start() -> None:
         assert not await adapter.change(connection), "not connected yet"
         async with running(connection, collector, status) as session:
             await collector.until(lambda: status.state == "connected")
-            assert not await session.adapter.change(replace(connection, config=connection.config | {"user": "me"}))
+            assert not await session.adapter.change(
+                replace(connection, config=connection.config | {"allow_expired": True})
+            )
             broken = retagged(connection, make_tag(5, "no node id"))
             assert not await session.adapter.change(broken)
 

@@ -10,6 +10,7 @@ import pytest
 from streaming.adapters.opcua_history import HistoryFill
 from streaming.adapters.opcua_pages import Cursor, group_size
 from streaming.delivery import Filled, Gap, Status
+from tests.adapters.test_opcua_adapter import OPEN
 from tests.fix_adapters import Collector, free_port, make_connection, make_tag, running
 from wellos.clock import WallClock, from_micros
 from wellos.errors import RetryableError
@@ -57,7 +58,7 @@ async def served(port: int, past: Recording | None, tags: int = 2) -> AsyncItera
 
 
 def connection_to(port: int, tags: int = 2, **config: Any) -> Connection:  # noqa: ANN401 - any setting
-    settings = {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 50.0, "history_margin_s": 0.0}
+    settings = OPEN | {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 50.0, "history_margin_s": 0.0}
     made = [make_tag(100 + n, node_address("W", f"t{n}"), interval_s=1.0) for n in range(tags)]
     return make_connection("opcua", settings | config, made)
 

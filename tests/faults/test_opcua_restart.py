@@ -16,6 +16,7 @@ from streaming.sinks.warm import WarmSink
 from streaming.spool import Journal
 from streaming.supervise import Supervisor
 from streaming.validate import Validator
+from tests.adapters.test_opcua_adapter import OPEN
 from tests.fix_adapters import free_port, make_connection, make_tag
 from tests.fix_field import until
 from wellos.clock import ScaledClock, WallClock
@@ -61,7 +62,7 @@ class Device:
             make_tag(1 + at, node_address("W", name), interval_s=tag.interval_s)
             for at, (name, tag) in enumerate(zip(self.tags, self.field.wells[0].tags, strict=True))
         ]
-        return make_connection("opcua", settings | {"history_margin_s": 20.0}, tags)
+        return make_connection("opcua", settings | OPEN | {"history_margin_s": 20.0}, tags)
 
 
 async def test_the_server_restarts(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

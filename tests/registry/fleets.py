@@ -25,7 +25,11 @@ def _config(protocol: str) -> st.SearchStrategy[dict[str, Any]]:
         )
     address = {"opcua": "opc.tcp://plc:4840", "mqtt": "mqtt://broker"}[protocol]
     extra = st.just({}) if protocol == "opcua" else st.just({"subscribe": ["a/#", "b"]})
-    return st.builds(lambda one, two: {"url": address, **one, **two}, _secrets, extra)
+    return st.builds(lambda one, two: {"url": address, **_identity(protocol, one), **one, **two}, _secrets, extra)
+
+
+def _identity(protocol: str, credentials: dict[str, str]) -> dict[str, bool]:
+    return {"anonymous": True} if protocol == "opcua" and "user" not in credentials else {}
 
 
 def _address(protocol: str, index: int) -> str:

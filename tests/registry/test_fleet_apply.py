@@ -35,7 +35,7 @@ tenants:
     connections:
       - name: plc-1
         protocol: opcua
-        config: {url: "opc.tcp://plc:4840", password: "${PLC}"}
+        config: {url: "opc.tcp://plc:4840", user: ann, password: "${PLC}"}
         tags:
           - {name: oil, well: PB-001, address: "ns=2;s=1.oil", unit: bbl/d, quantity: rate, sentinels: [-9999]}
           - {name: p, well: PB-001, address: "ns=2;s=1.p", unit: psi, low: 0, high: 5000, resolution: 0.1}

@@ -24,7 +24,8 @@ tenants:
     connections:
 """
 OPCUA = HEAD + (
-    "      - name: plc\n        protocol: opcua\n        config: {url: 'opc.tcp://plc:4840'}\n        tags:\n"
+    "      - name: plc\n        protocol: opcua\n"
+    "        config: {url: 'opc.tcp://plc:4840', anonymous: true}\n        tags:\n"
 )
 """Ends on line 12: the first tag is on line 13."""
 MODBUS = HEAD + "      - name: rtu\n        protocol: modbus\n        config: {host: rtu}\n        tags:\n"
@@ -105,7 +106,7 @@ CASES: list[tuple[str, int, str, str, str]] = [
     (wells("{name: A, lift_type: esp, <<: {route: x}}"), 6, "tenants[0].wells[0].<<", "no such field", "Known"),
     # connections
     (
-        connection("- {protocol: opcua, config: {url: 'opc.tcp://a'}}"),
+        connection("- {protocol: opcua, config: {url: 'opc.tcp://a', anonymous: true}}"),
         9,
         "tenants[0].connections[0].name",
         "required",

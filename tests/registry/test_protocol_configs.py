@@ -14,7 +14,7 @@ from wellos.protocols.opcua import OpcUaConfig
 
 
 def test_defaults() -> None:
-    opcua = OpcUaConfig.parse({"url": "opc.tcp://plc:4840/a"})
+    opcua = OpcUaConfig.parse({"anonymous": True, "url": "opc.tcp://plc:4840/a"})
     assert (opcua.publishing_interval_ms, opcua.sampling_interval_ms, opcua.user) == (500, 0, None)
     modbus = ModbusConfig.parse({"host": "10.0.0.1"})
     assert (modbus.port, modbus.timeout_s, modbus.max_registers, modbus.max_gap) == (502, 3, 120, 8)
@@ -23,27 +23,54 @@ def test_defaults() -> None:
 
 
 REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
-    ("opcua", {}, "url", "is required", "Add url"),
-    ("opcua", {"url": "http://plc:4840"}, "url", "must begin with opc.tcp://", "opc.tcp://host:4840/path"),
-    ("opcua", {"url": "opc.tcp://"}, "url", "needs a host", "opc.tcp://host"),
-    ("opcua", {"url": "opc.tcp://plc:70000"}, "url", "has a port", "opc.tcp://host"),
+    ("opcua", {"anonymous": True}, "url", "is required", "Add url"),
     (
         "opcua",
-        {"url": "opc.tcp://plc", "publishing_interval": 1},
+        {"anonymous": True, "url": "http://plc:4840"},
+        "url",
+        "must begin with opc.tcp://",
+        "opc.tcp://host:4840/path",
+    ),
+    ("opcua", {"anonymous": True, "url": "opc.tcp://"}, "url", "needs a host", "opc.tcp://host"),
+    ("opcua", {"anonymous": True, "url": "opc.tcp://plc:70000"}, "url", "has a port", "opc.tcp://host"),
+    (
+        "opcua",
+        {"anonymous": True, "url": "opc.tcp://plc", "publishing_interval": 1},
         "publishing_interval",
         "no such",
         "publishing_interval_ms",
     ),
     (
         "opcua",
-        {"url": "opc.tcp://plc", "publishing_interval_ms": 1},
+        {"anonymous": True, "url": "opc.tcp://plc", "publishing_interval_ms": 1},
         "publishing_interval_ms",
         "at least 10",
         "How often",
     ),
-    ("opcua", {"url": "opc.tcp://plc", "queue_size": "9"}, "queue_size", "must be a whole number", "Changes"),
-    ("opcua", {"url": "opc.tcp://plc", "watchdog_s": 0}, "watchdog_s", "above 0", "Silence"),
-    ("opcua", {"url": "opc.tcp://plc", "watchdog_s": float("nan")}, "watchdog_s", "finite", "Silence"),
+    (
+        "opcua",
+        {"anonymous": True, "url": "opc.tcp://plc", "queue_size": "9"},
+        "queue_size",
+        "must be a whole number",
+        "Changes",
+    ),
+    ("opcua", {"anonymous": True, "url": "opc.tcp://plc", "watchdog_s": 0}, "watchdog_s", "above 0", "Silence"),
+    (
+        "opcua",
+        {"anonymous": True, "url": "opc.tcp://plc", "watchdog_s": float("nan")},
+        "watchdog_s",
+        "finite",
+        "Silence",
+    ),
+    ("opcua", {"url": "opc.tcp://plc"}, "anonymous", "needs to be true, or a user", "anonymous: true"),
+    ("opcua", {"url": "opc.tcp://plc", "user": "u", "anonymous": True}, "anonymous", "beside a user", "Remove one"),
+    (
+        "opcua",
+        {"url": "opc.tcp://plc", "user": "u", "security_mode": "none"},
+        "security_mode",
+        "not an",
+        "Did you mean",
+    ),
     ("modbus", {"host": "a", "prot": 1}, "prot", "no such field", "Did you mean port?"),
     ("modbus", {"host": "a", "port": 0}, "port", "at least 1", "TCP port"),
     ("modbus", {"host": "a", "port": "502"}, "port", "whole number", "TCP port"),

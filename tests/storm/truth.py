@@ -69,7 +69,8 @@ def fleet(plan: Plan, broker: str, modbus_ports: dict[str, int], opcua_urls: dic
         config = {
             "mqtt": f'{{url: "{broker}"}}',
             "modbus": f"{{host: 127.0.0.1, port: {modbus_ports.get(source.name)}, timeout_s: 2}}",
-            "opcua": f'{{url: "{opcua_urls.get(source.name)}", watchdog_s: 10}}',
+            "opcua": f'{{url: "{opcua_urls.get(source.name)}", watchdog_s: 10, anonymous: true, '
+            'security_mode: "None"}',
         }[source.kind]
         lines += [f"      - name: {source.name}", f"        protocol: {source.kind}", f"        config: {config}"]
         lines.append("        tags:")

@@ -20,6 +20,7 @@ COMMANDS = {
     "fleet": "wellos.cli.fleet:fleet",
     "simulate": "wellos.cli.simulate:simulate",
     "ingest": "wellos.cli.ingest:ingest",
+    "opcua": "wellos.cli.opcua:opcua",
     "audit": "wellos.cli.audit:audit_command",
     "quarantine": "wellos.cli.quarantine:quarantine",
     "settings": "wellos.cli.settings:settings",

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from wellos.protocols.config import Credentials, address_problem, url_of
 
@@ -30,6 +30,17 @@ class OpcUaConfig(Credentials):
     url: Annotated[str, url_of("opc.tcp", example="opc.tcp://host:4840/path")] = Field(
         description="Endpoint, `opc.tcp://host:4840/path`."
     )
+    anonymous: bool = Field(
+        default=False, validate_default=True, description="Log in without a user; only then may `user` be missing."
+    )
+    security_mode: Literal["SignAndEncrypt", "Sign", "None"] = Field(
+        "SignAndEncrypt", description="Protection of every message; `None` only where the server knows no better."
+    )
+    security_policy: Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"] = Field(
+        "Basic256Sha256", description="Algorithms of it."
+    )
+    allow_expired: bool = Field(default=False, description="Accept a trusted certificate outside its time of validity.")
+    allow_other_host: bool = Field(default=False, description="Accept a trusted certificate made for another host.")
     publishing_interval_ms: float = Field(500, ge=10, le=3_600_000, description="How often the server sends changes.")
     sampling_interval_ms: float = Field(
         0,
@@ -62,6 +73,16 @@ class OpcUaConfig(Credentials):
     watchdog_s: float = Field(
         30, gt=0, le=3600, description="Silence, keep-alives included, after which the connection counts as lost."
     )
+
+    @field_validator("anonymous")
+    @classmethod
+    def _one_identity(cls, anonymous: bool, info: ValidationInfo) -> bool:
+        user = info.data.get("user")
+        if anonymous and user is not None:
+            raise ValueError("must not stand beside a user | Remove one of them")
+        if not anonymous and user is None and "user" in info.data:
+            raise ValueError("needs to be true, or a user | Give user and password, or set anonymous: true")
+        return anonymous
 
 
 @dataclass(frozen=True, slots=True)

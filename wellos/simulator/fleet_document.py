@@ -62,7 +62,7 @@ def _well(well: SimWell) -> dict[str, Any]:
 
 def _config(protocol: WireProtocol, addresses: Addresses) -> dict[str, Any]:
     if protocol == "opcua":
-        return {"url": addresses.opcua_url}
+        return {"url": addresses.opcua_url, "anonymous": True, "security_mode": "None"}
     if protocol == "modbus":
         return {"host": addresses.modbus_host, "port": addresses.modbus_port}
     payload = "sparkplug" if protocol == "sparkplug" else "plain"

@@ -151,7 +151,13 @@ def replay_document(
     broker = {"url": addresses.mqtt_url, "version": mqtt_version, **addresses.mqtt_credentials}
     configs: dict[Transport, dict[str, Any]] = {
         # The player waits for acknowledgements; what it has under way must fit the server's queue of each node.
-        "opcua": {"url": addresses.opcua_url, "publishing_interval_ms": 100.0, "queue_size": 10_000},
+        "opcua": {
+            "url": addresses.opcua_url,
+            "anonymous": True,
+            "security_mode": "None",
+            "publishing_interval_ms": 100.0,
+            "queue_size": 10_000,
+        },
         "mqtt": {**broker, "payload": "plain"},
         "sparkplug": {**broker, "payload": "sparkplug"},
     }

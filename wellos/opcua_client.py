@@ -1,0 +1,156 @@
+"""Opens OPC UA sessions: endpoint, trust, security and identity as a connection's configuration asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.crypto import security_policies, uacrypto
+from asyncua.ua.uaerrors import UaError
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+
+from wellos.errors import ConfigurationError, Problem, RetryableError
+from wellos.pki import TrustFolder, application_uri, certificate_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wellos.protocols.opcua import OpcUaConfig
+
+__all__ = ["MAX_MESSAGE_BYTES", "SessionClient", "close_session", "open_session", "server_certificates"]
+
+MAX_MESSAGE_BYTES = 16 << 20
+"""Most that a server may send as one message."""
+_REQUEST_TIMEOUT_S = 10.0
+_GOODBYE_S = 3.0
+_POLICIES: dict[str, Any] = {
+    "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
+    "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
+    "Aes256_Sha256_RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
+}
+_MODES = {
+    "None": ua.MessageSecurityMode.None_,
+    "Sign": ua.MessageSecurityMode.Sign,
+    "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
+}
+_NONE = security_policies.SecurityPolicyNone.URI
+
+
+class SessionClient(Client):
+    """The library's client, which never sends a password in clear or to a server that is not trusted."""
+
+    def __init__(self, config: OpcUaConfig, trust: TrustFolder) -> None:
+        """Take the configuration; no I/O. ConfigurationError names a variable that is not set."""
+        # The probe of the library has its interval as time-out: a loaded server must not look dead to it.
+        super().__init__(config.url, timeout=_REQUEST_TIMEOUT_S, watchdog_intervall=config.watchdog_s)
+        user, password = config.credentials()
+        self.config, self.trust = config, trust
+        self._checked = b""
+        self.name = self.description = "WellOS"
+        self.application_uri = application_uri()
+        self.session_timeout = int(max(60, 3 * config.watchdog_s) * 1000)
+        self.max_messagesize = MAX_MESSAGE_BYTES
+        if user is not None:
+            self.set_user(user)
+        if password is not None:
+            self.set_password(password)
+
+    async def secure(self) -> None:
+        """Find the endpoint that is asked for, check whose certificate it is, and set the policy.
+
+        ConfigurationError says what the server offers instead, or why its certificate is refused.
+        """
+        if self.config.security_mode == "None" and not self._password:
+            return
+        mode = _MODES[self.config.security_mode]
+        policy = _POLICIES[self.config.security_policy] if self.config.security_mode != "None" else None
+        uri = _NONE if policy is None else policy.URI
+        endpoints = await self.connect_and_get_server_endpoints()
+        fitting = [one for one in endpoints if one.SecurityMode == mode and one.SecurityPolicyUri == uri]
+        if not fitting:
+            raise ConfigurationError([_not_offered(self.config, endpoints)])
+        self._check(fitting[0])
+        if policy is not None:
+            certificate, key = self.trust.own()
+            presented = fitting[0].ServerCertificate
+            chosen = uacrypto.CertProperties(certificate, "der"), uacrypto.CertProperties(key, "pem")
+            await self.set_security(
+                policy, *chosen, server_certificate=uacrypto.CertProperties(_first(presented), "der"), mode=mode
+            )
+
+    def _check(self, endpoint: ua.EndpointDescription) -> None:
+        """Refuse the server of an endpoint by its certificate: a password is encrypted for whoever presents one."""
+        self.trust.check(
+            endpoint.ServerCertificate or b"",
+            host=urlsplit(self.config.url).hostname or "",
+            uri=str(endpoint.Server.ApplicationUri),
+            expired=self.config.allow_expired,
+            other_host=self.config.allow_other_host,
+        )
+        self._checked = _first(endpoint.ServerCertificate)
+
+    def _add_user_auth(self, params: ua.ActivateSessionParameters, username: str | None, password: str | None) -> None:
+        policy = self.server_policy(ua.UserTokenType.UserName).SecurityPolicyUri
+        if password and policy in (None, "", _NONE) and self.config.security_mode != "SignAndEncrypt":
+            remedy = "Set security_mode: SignAndEncrypt."
+            raise ConfigurationError([Problem("the server takes the password in clear only", remedy, field="password")])
+        if password and self.security_policy.peer_certificate != self._checked:
+            raise UaError("the server presents another certificate than before")
+        super()._add_user_auth(params, username, password)
+
+
+async def open_session(config: OpcUaConfig, trust: TrustFolder | None = None) -> SessionClient:
+    """Open channel and session; RetryableError says why not, ConfigurationError what a person must correct."""
+    client = SessionClient(config, trust or TrustFolder.of_settings())
+    try:
+        async with asyncio.timeout(2 * _REQUEST_TIMEOUT_S):
+            await client.secure()
+            await client.connect()
+    except (OSError, TimeoutError, UaError, InvalidSignature, ValueError) as error:
+        await close_session(client)
+        reason = str(error) or type(error).__name__
+        raise RetryableError(f"{config.url}: cannot connect: {reason}") from error
+    except BaseException:
+        await close_session(client)
+        raise
+    return client
+
+
+async def close_session(client: Client) -> None:
+    """Say goodbye if the server still answers, and leave no task or socket either way."""
+    try:
+        async with asyncio.timeout(_GOODBYE_S):
+            await client.disconnect()
+    except (OSError, TimeoutError, UaError):
+        client.disconnect_socket()
+
+
+async def server_certificates(url: str) -> list[x509.Certificate]:
+    """Return the certificates that a server presents, each once; RetryableError when it does not answer."""
+    try:
+        async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+            endpoints = await Client(url, timeout=_REQUEST_TIMEOUT_S).connect_and_get_server_endpoints()
+        presented = dict.fromkeys(_first(one.ServerCertificate) for one in endpoints if one.ServerCertificate)
+        return [x509.load_der_x509_certificate(der) for der in presented]
+    except (OSError, TimeoutError, UaError, ValueError) as error:
+        raise RetryableError(f"{url}: {str(error) or type(error).__name__}") from error
+
+
+def _first(presented: bytes | None) -> bytes:
+    """Return the first certificate of a chain."""
+    return certificate_chain(presented)[0].public_bytes(serialization.Encoding.DER) if presented else b""
+
+
+def _not_offered(config: OpcUaConfig, endpoints: Sequence[ua.EndpointDescription]) -> Problem:
+    names = {policy.URI: name for name, policy in _POLICIES.items()}
+    offered = sorted(
+        {f"{one.SecurityMode.name.strip('_')} {names.get(one.SecurityPolicyUri, '')}".strip() for one in endpoints}
+    )
+    wanted = f"{config.security_mode} {config.security_policy if config.security_mode != 'None' else ''}".strip()
+    remedy = f"It offers: {', '.join(offered) or 'nothing'}. Set security_mode and security_policy to one of these."
+    return Problem(f"the server does not offer {wanted}", remedy, field="security_mode")
