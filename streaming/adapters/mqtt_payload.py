@@ -84,7 +84,9 @@ class PlainDecoder:
             else:
                 error = self._decode_object(route, document, received_us, rows, retained=retained)
         except PayloadError as found:
-            error = found
+            # Kept beyond this block it would hold the payload in a cycle, until the collector comes by.
+            rows.reject(found, topic, payload)
+            return
         if error is not None:
             rows.reject(error, topic, payload)
 

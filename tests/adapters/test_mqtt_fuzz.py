@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import random
 import tracemalloc
@@ -141,11 +142,13 @@ def test_names_that_somebody_invents_are_not_remembered_for_ever(
     monkeypatch.setattr("streaming.adapters.sparkplug_node._MOST_METRICS", 500)
     for number in range(600):
         invent(host, number)
+    gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(600, 3000):
             invent(host, number)
+        gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
