@@ -14,7 +14,7 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.report import Machine, Report
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-NO_BENCHMARK = {"__init__", "__main__", "assembly", "report", "servers"}
+NO_BENCHMARK = {"__init__", "__main__", "assembly", "latency_peers", "report", "servers"}
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
