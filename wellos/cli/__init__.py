@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "wellos.cli.status:status",
     "migrate": "wellos.cli.migrate:migrate",
     "fleet": "wellos.cli.fleet:fleet",
+    "modbus": "wellos.cli.modbus:modbus",
     "simulate": "wellos.cli.simulate:simulate",
     "ingest": "wellos.cli.ingest:ingest",
     "opcua": "wellos.cli.opcua:opcua",
