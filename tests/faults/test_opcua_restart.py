@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from wellos.registry import Connection
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+BEGIN_US = 1_772_366_400_000_000
+"""2026-03-01 12:00 UTC: the same readings whenever the test runs."""
 
 
 class Device:
@@ -41,14 +44,18 @@ class Device:
 
     def __init__(self, port: int, clock: Clock) -> None:
         self.port, self.clock = port, clock
-        self.field = Field(seed=3, wells=1, faults=False)
-        self.tags = [tag.name for tag in self.field.wells[0].tags]
+        self.field = Field(seed=3, wells=4, faults=False)
+        self.wells = [ServedWell(well.name, tuple(tag.name for tag in well.tags)) for well in self.field.wells]
+        counts = [len(well.tags) for well in self.wells]
+        self.first = np.cumsum([1, *counts]).tolist()
+        """The first tag id of each well."""
 
     async def start(self) -> None:
         now = self.clock.micros()
-        self.server = OpcUaServer([ServedWell("W", tuple(self.tags))], live.OpcUaPast(self.field, [0], self.clock))
-        await self.server.start("127.0.0.1", self.port, [live.last_known(self.field, 0, now)])
-        outlet = live.OpcUa(self.server, [0])
+        numbers = range(len(self.wells))
+        self.server = OpcUaServer(self.wells, live.OpcUaPast(self.field, numbers, self.clock))
+        await self.server.start("127.0.0.1", self.port, [live.last_known(self.field, well, now) for well in numbers])
+        outlet = live.OpcUa(self.server, numbers)
         self.feeding = asyncio.create_task(live.run_outlet(self.field, outlet, now, self.clock))
 
     async def stop(self) -> None:
@@ -58,17 +65,22 @@ class Device:
 
     def connection(self) -> Connection:
         settings = {"url": f"opc.tcp://127.0.0.1:{self.port}/", "publishing_interval_ms": 100.0, "watchdog_s": 5.0}
-        tags = [
-            make_tag(1 + at, node_address("W", name), interval_s=tag.interval_s)
-            for at, (name, tag) in enumerate(zip(self.tags, self.field.wells[0].tags, strict=True))
-        ]
-        return make_connection("opcua", settings | OPEN | {"history_margin_s": 20.0}, tags)
+        addresses = [node_address(well.name, name) for well in self.wells for name in well.tags]
+        tags = [make_tag(number, address, interval_s=5.0) for number, address in enumerate(addresses, start=1)]
+        return make_connection("opcua", settings | OPEN | {"history_margin_s": 120.0}, tags)
+
+    def sent(self, after_us: int, until_us: int) -> set[tuple[int, int]]:
+        """Return time and tag of all that was measured."""
+        found = set()
+        for well, first in enumerate(self.first[:-1]):
+            samples = self.field.samples(well, after_us, until_us)
+            found |= {(time, first + tag) for time, tag in samples[["time", "tag_id"]].tolist()}
+        return found
 
 
 async def test_the_server_restarts(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.supervise._LONGEST_PAUSE_S", 1.0)
-    wall = WallClock().micros()
-    clock = ScaledClock(wall - 3_600_000_000, wall, 30.0)
+    clock = ScaledClock(BEGIN_US, WallClock().micros(), 120.0)
     settings = load_settings(data_dir=tmp_path, database_url=database_url)
     counters, device = Counters(), Device(free_port(), clock)
     journal = Journal(tmp_path / "spool", quota_bytes=1 << 30, segment_bytes=1 << 20, now_us=clock.micros)
@@ -107,9 +119,8 @@ async def test_the_server_restarts(database_url: str, tmp_path: Path, monkeypatc
         await asyncio.gather(*tasks, return_exceptions=True)
         sink.close()
         await device.stop()
-        sent = device.field.samples(0, began, ended)
-        wanted = set(sent[["time", "tag_id"]].tolist())
-        rows = db.execute("SELECT (extract(epoch FROM time) * 1000000)::bigint, tag_id - 1 FROM readings").fetchall()
+        wanted = device.sent(began, ended)
+        rows = db.execute("SELECT (extract(epoch FROM time) * 1000000)::bigint, tag_id FROM readings").fetchall()
         gaps = db.execute("SELECT reason, ended_at - started_at > '20 s', closed_at IS NOT NULL FROM ingest_gaps")
         assert gaps.fetchall() == [("disconnected", True, True)]
     assert len(historical) > 50, "something was missed, and read back"
