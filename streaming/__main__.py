@@ -43,6 +43,9 @@ def main() -> int:
     except WellosError as error:
         log.error("ingest cannot go on", reason=str(error))  # noqa: TRY400 - the message says it all
         return error.exit_status
+    except Exception:  # the process's own supervisor: the last word is a line of the log like every other
+        log.exception("ingest failed")
+        return 1
     log.info("ingest stopped")
     return 0
 

@@ -60,12 +60,13 @@ class Assignment:
         self._asked = self._stopping = False
         self._silent_since: float | None = None
         self._told = ""
+        self._unclaimed = 0
         self.census: Census | None = None
 
     @property
     def unclaimed(self) -> int:
         """Connections that nobody reads, as far as this instance knows."""
-        return 0 if self.census is None else self.census.free
+        return self._unclaimed
 
     @property
     def configured(self) -> bool:
@@ -119,7 +120,7 @@ class Assignment:
         """Give up every lease: this instance stops, and what it delivered is durable."""
         self._stopping = True
         held = dict(self._tenure.held)
-        if self.census is not None and len(self.census.limits) > 1:
+        if self.census is not None and len(self.census.members) > 1:
             keep(
                 write_leases, self._settings.data_dir, {}
             )  # the others read them now, whatever we can see of it at the next start
@@ -154,6 +155,7 @@ class Assignment:
         """Run what is ours now; return the seconds until the next round."""
         tenure = self._tenure
         self._silent_since, self.census = None, done.census
+        self._unclaimed = max(0, done.census.free - len(done.claimed))
         before = dict(tenure.held)
         lost = before.keys() - done.kept
         tenure.drop(lost)
@@ -221,11 +223,9 @@ class Assignment:
             await self._running.run([item for key, item in self._registry.items() if key in self._tenure.held])
 
     def _tell_unread(self, done: Round) -> None:
-        limits = done.census.limits
-        room = None not in limits and sum(limit or 0 for limit in limits) < done.census.connections
-        if room and done.census.free:
+        if self._unclaimed and not done.census.room:
             text = "every instance is at its maximum: some connections are read by nobody"
-            self._tell(text, log.warning, unclaimed=done.census.free, instances=len(limits))
+            self._tell(text, log.warning, unclaimed=self._unclaimed, instances=len(done.census.members))
         else:
             self._tell("", log.info)
 

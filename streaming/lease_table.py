@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
 
-__all__ = ["CHANNEL", "Census", "Lease", "LeaseTable", "Round", "fair_share", "frame_term"]
+__all__ = ["CHANNEL", "Census", "Lease", "LeaseTable", "Member", "Round", "fair_share", "frame_term"]
 
 CHANNEL = "wellos_leases"
 _TERMS = 65_535
@@ -32,21 +32,33 @@ def frame_term(term: int) -> int:
     return (term - 1) % _TERMS + 1
 
 
-def fair_share(total: int, limits: Sequence[int | None], own: int | None) -> int:
-    """Return how many of `total` connections an instance aims at whose limit is `own`, one of the `limits`.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An instance alive."""
 
-    ceil(total / instances), where instances at their limit leave the rest to the others. None: no limit.
+    spool_id: UUID
+    limit: int | None
+    """Most connections it may claim; None: any number."""
+    held: int = 0
+    """Connections it reads now."""
+
+
+def fair_share(total: int, members: Sequence[Member], spool_id: UUID) -> int:
+    """Return how many of `total` connections the member of that spool aims at.
+
+    Equal shares, where members at their limit leave the rest to the others. What does not divide goes to those that
+    hold most already, so that no connection moves without need. The shares come to `total`, or every limit is reached.
     """
-    left, instances = total, len(limits)
-    for limit in sorted(limit for limit in limits if limit is not None):
-        if limit * instances >= left:
-            break
-        left -= limit
-        instances -= 1
-    if not instances:  # all are at their limit, and it is not enough
-        return total if own is None else own
-    level = -(-left // instances)
-    return level if own is None else min(own, level)
+    left, share = total, {}
+    waiting = sorted(members, key=lambda item: (-item.held, item.spool_id))
+    while full := [item for item in waiting if item.limit is not None and item.limit <= left // len(waiting)]:
+        for item in full:
+            share[item.spool_id] = item.limit or 0
+            left -= share[item.spool_id]
+        waiting = [item for item in waiting if item not in full]
+    for number, item in enumerate(waiting):
+        share[item.spool_id] = left // len(waiting) + (number < left % len(waiting))
+    return share.get(spool_id, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +80,13 @@ class Census:
     """Nobody reads them now."""
     next_expiry_s: float | None
     """Until the first lease of another instance runs out, unless it is renewed."""
-    limits: tuple[int | None, ...]
-    """Most connections of each instance alive, ours among them."""
+    members: tuple[Member, ...]
+
+    @property
+    def room(self) -> bool:
+        """Tell whether the instances together may claim every connection."""
+        limits = [member.limit for member in self.members]
+        return None in limits or sum(limit or 0 for limit in limits) >= self.connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +119,7 @@ class LeaseTable:
         first = self._connection is None
         kept = self.renew(held, heard)
         census = self.census()
-        share = fair_share(census.connections, census.limits, self._settings.max_connections)
+        share = fair_share(census.connections, census.members, self._spool_id)
         claimed = self.claim(sorted(kept), share - len(kept)) if share > len(kept) else {}
         if first:
             self.tell()
@@ -126,10 +143,10 @@ class LeaseTable:
         """Return what there is to share and among whom."""
         connection = self._connect()
         with _closing_on_error(self):
-            limits = tuple(row[1] for row in connection.execute(query("lease_members")))
+            members = tuple(Member(*row) for row in connection.execute(query("lease_members")))
             row = connection.execute(query("lease_census"), {"spool_id": self._spool_id}).fetchone()
         total, free, next_s = row or (0, 0, None)
-        return Census(total, free, next_s, limits)
+        return Census(total, free, next_s, members)
 
     def claim(self, held: Sequence[int], most: int) -> dict[int, Lease]:
         """Claim up to `most` connections that nobody reads, beside those `held`."""

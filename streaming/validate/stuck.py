@@ -98,9 +98,13 @@ class Stuck(Columns):
         self._move(known, tag)
 
     def _move(self, known: Definitions, tag: Rows) -> None:
+        np.maximum.at(self._moved_of(known), known.well[tag], self.changed[tag])
+
+    def _moved_of(self, known: Definitions) -> Ints:
+        """Return when each well last moved, 0 for one that never did: wells may be added while others are watched."""
         if known.wells > len(self._moved):
             self._moved = np.pad(self._moved, (0, known.wells - len(self._moved)))
-        np.maximum.at(self._moved, known.well[tag], self.changed[tag])
+        return self._moved
 
     def _learn(self, known: Definitions, tag: Rows, time: Ints) -> None:
         first = first_of(tag)
@@ -133,7 +137,7 @@ class Stuck(Columns):
             over = np.flatnonzero((episodes.start[:, k] != 0) & (self.changed > episodes.start[:, k]))
             episodes.last[over, k] = self.changed[over]
             episodes.close(k, over)
-        moved = self._moved[known.well] if len(self._moved) else self.seen * 0
+        moved = self._moved_of(known)[known.well] if known.wells else self.seen * 0
         others = moved - self.changed
         still = np.where(known.by_exception, others, np.minimum(self.seen - self.changed, others))
         long = np.where(known.by_exception, _HOUR_US, self._after_us)

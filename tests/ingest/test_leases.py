@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.lease_table import LeaseTable, fair_share, frame_term
+from streaming.lease_table import LeaseTable, Member, fair_share, frame_term
 from streaming.sinks.fence import fenced
 from streaming.sinks.warm import WarmSink
 from tests.seed import add_tags
@@ -24,23 +24,28 @@ from wellos.storage.warm import PgConnection, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from uuid import UUID
 
     from wellos.settings import Settings
 
-LIMITS = st.lists(st.one_of(st.none(), st.integers(1, 20)), min_size=1, max_size=6)
+MEMBERS = st.lists(st.tuples(st.one_of(st.none(), st.integers(1, 20)), st.integers(0, 9)), min_size=1, max_size=6)
 
 
-@given(st.integers(0, 200), LIMITS)
-def test_fair_shares_hold_all_that_can_be_held_and_no_more_than_needed(total: int, limits: list[int | None]) -> None:
-    shares = [fair_share(total, limits, own) for own in limits]
-    room = total if None in limits else sum(limit or 0 for limit in limits)
-    assert sum(shares) >= min(total, room)
-    assert all(limit is None or share <= limit for share, limit in zip(shares, limits, strict=True))
-    if room >= total:  # one less for those that are not at their limit would leave some unread
-        top = max(shares)
-        assert sum(min(share, top - 1) for share in shares) < total or total == 0
-    assert fair_share(total, limits, limits[0]) == shares[0]
+@given(st.integers(0, 200), MEMBERS)
+def test_fair_shares_come_to_all_that_can_be_held(total: int, drawn: list[tuple[int | None, int]]) -> None:
+    members = [Member(UUID(int=n), limit, held) for n, (limit, held) in enumerate(drawn)]
+    shares = [fair_share(total, members, member.spool_id) for member in members]
+    capacity = total if any(limit is None for limit, _ in drawn) else sum(limit or 0 for limit, _ in drawn)
+    assert sum(shares) == min(total, capacity)
+    assert all(limit is None or share <= limit for share, (limit, _) in zip(shares, drawn, strict=True))
+    free = [share for share, (limit, _) in zip(shares, drawn, strict=True) if limit is None or share < limit]
+    assert not free or max(shares) - min(free) <= 1
+
+
+@given(st.integers(0, 60), MEMBERS)
+def test_once_each_has_its_share_nothing_moves(total: int, drawn: list[tuple[int | None, int]]) -> None:
+    members = [Member(UUID(int=n), limit, held) for n, (limit, held) in enumerate(drawn)]
+    settled = [Member(m.spool_id, m.limit, fair_share(total, members, m.spool_id)) for m in members]
+    assert [fair_share(total, settled, member.spool_id) for member in settled] == [member.held for member in settled]
 
 
 def test_frame_terms_wrap_without_zero() -> None:
@@ -153,7 +158,7 @@ def test_a_released_connection_is_taken_at_once(db: PgConnection, instances: Ins
     second.table.renew({}, {})
     (lease,) = second.table.claim([], 5).values()
     assert (lease.term, lease.heard_us) == (2, 77)
-    assert second.table.census().limits == (None,)
+    assert [member.limit for member in second.table.census().members] == [None]
 
 
 def test_after_an_outage_owners_renew_before_anybody_takes_over(db: PgConnection, instances: Instances) -> None:
@@ -176,7 +181,7 @@ def test_the_census_counts_what_nobody_reads(db: PgConnection, instances: Instan
     second.table.renew({}, {})
     census = second.table.census()
     assert (census.connections, census.free) == (3, 1)
-    assert sorted(census.limits, key=str) == [2, None]
+    assert sorted([(member.limit, member.held) for member in census.members], key=str) == [(2, 2), (None, 0)]
     assert 0 < (census.next_expiry_s or 0) <= instances.settings.lease_s
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -155,6 +156,15 @@ def test_new_limits_apply_and_memory_stays() -> None:
     assert check(made, 5, one(20, time=NOW + 1), NOW, NOW).findings == {"duplicate": 1}
     made.configure([Connection(5, TENANT, "acme", "c", "mqtt", {}, (tag(9),))])
     assert check(made, 5, one(20, time=NOW + 2), NOW, NOW).findings == {"unknown_tag": 1}
+
+
+def test_wells_may_be_added_while_others_are_watched() -> None:
+    made = validator(tag(1))
+    check(made, 5, one(20), NOW, NOW)
+    other = replace(tag(2), well="X")
+    made.configure([Connection(6, TENANT, "acme", "d", "mqtt", {}, (other,))])
+    later = NOW + 120 * S
+    assert len(check(made, 5, one(21, time=later), later, later).readings) == 1
 
 
 _READING = st.tuples(st.integers(1, 3), st.integers(0, 4), st.sampled_from([0.0, 1.0, math.nan]), st.integers(1, 2))
