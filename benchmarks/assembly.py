@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from benchmarks.apply_fleet import fleet
 from streaming.counters import Counters
@@ -152,11 +152,12 @@ class Assembly:
 
 def cpu_by_thread() -> dict[str, float]:
     """CPU seconds that each thread of this process has used, by the name of what it does."""
-    names = {thread.native_id: thread.name.partition("_")[0] for thread in threading.enumerate()}
     found: dict[str, float] = {}
-    for thread in psutil.Process().threads():
-        name = names.get(thread.id, "others").replace("MainThread", "event loop").replace("asyncio", "hot feed")
-        found[name] = found.get(name, 0.0) + thread.user_time + thread.system_time
+    for thread in threading.enumerate():
+        assert thread.ident is not None
+        name = thread.name.partition("_")[0].replace("MainThread", "event loop")
+        used = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        found[name] = found.get(name, 0.0) + used
     return found
 
 

@@ -17,7 +17,28 @@ if TYPE_CHECKING:
 
 __all__ = ["LATENCY_BOUNDS_S", "Counters"]
 
+TERMS = ("received", "quarantined", "duplicates", "shed", "spooled")
+"""Intake side of the accounting identity: the first is the sum of the others."""
+STORED = (
+    "frames",
+    "skipped",
+    "lost",
+    "rewound",
+    "stored",
+    "repeated",
+    "replaced",
+    "superseded",
+    "poisoned",
+)
+"""Sink side: frames, and the readings in them."""
+SINK_ERRORS = ("unavailable", "refused")
+HOT = ("written", "dropped", "errors", "packed")
 LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+
+
+def _zeros(*names: str) -> Counter[str]:
+    """Every term is there from the start: one that was never counted is no missing metric."""
+    return Counter(dict.fromkeys(names, 0))
 
 
 def _buckets() -> NDArray[np.int64]:
@@ -34,13 +55,11 @@ class Counters:
     """What validation found, by tenant and check."""
     by_connection: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Readings in the spool by connection."""
-    terms: Counter[str] = field(default_factory=Counter)
-    """received, quarantined, duplicates, shed, spooled: the intake side of the accounting identity."""
-    stored: Counter[str] = field(default_factory=Counter)
-    """frames, skipped, lost, stored, repeated, replaced, superseded, poisoned: the sink side."""
-    sink_errors: Counter[str] = field(default_factory=Counter)
-    hot: Counter[str] = field(default_factory=Counter)
-    """written, dropped, errors of the hot tier, in readings and calls."""
+    terms: Counter[str] = field(default_factory=lambda: _zeros(*TERMS))
+    stored: Counter[str] = field(default_factory=lambda: _zeros(*STORED))
+    sink_errors: Counter[str] = field(default_factory=lambda: _zeros(*SINK_ERRORS))
+    hot: Counter[str] = field(default_factory=lambda: _zeros(*HOT))
+    """Readings written and dropped, failed calls, group-hours packed."""
     restarts: Counter[str] = field(default_factory=Counter)
     """Adapters started again, by connection name."""
     latency: NDArray[np.int64] = field(default_factory=_buckets)

@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ from streaming.counters import LATENCY_BOUNDS_S
 from wellos.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
     from starlette.requests import Request
@@ -46,9 +46,14 @@ class IngestMetrics(Collector):
         rate: Callable[[], float],
         connections: Callable[[], Iterable[tuple[Connection, Status]]],
         leases: Callable[[], tuple[int, int]],
+        servers: Callable[[], Mapping[str, bool]],
+        now_us: Callable[[], int],
     ) -> None:
-        """`rate`: readings a second lately; `connections`: those that run; `leases`: ours and nobody's."""
-        self._leases = leases
+        """`rate`: readings a second lately; `connections`: those that run; `leases`: ours and nobody's.
+
+        `servers`: whether each server that we write to answered last.
+        """
+        self._leases, self._servers, self._now_us = leases, servers, now_us
         self._counters, self._journal = counters, journal
         self._seconds_left, self._rate, self._connections = seconds_left, rate, connections
 
@@ -73,14 +78,18 @@ class IngestMetrics(Collector):
         yield GaugeMetricFamily("scada_readings_per_second", "Readings a second, lately.", self._rate())
         yield from self._of_connections()
         yield from self._of_spool()
-        for name, counter, text in (
-            ("scada_accounting", counters.terms, "Terms of the accounting identity, intake side."),
-            ("scada_stored", counters.stored, "Terms of the accounting identity, sink side."),
-            ("scada_sink_errors", counters.sink_errors, "Failed commits, by what the database said."),
-            ("scada_hot_tier", counters.hot, "Readings written to and dropped from Redis, and failed calls."),
-            ("scada_connection_restarts", counters.restarts, "Adapters started again."),
+        up = GaugeMetricFamily("scada_server_up", "1 where the last call succeeded.", labels=["server"])
+        for server, available in self._servers().items():
+            up.add_metric([server], int(available))
+        yield up
+        for name, label, counter, text in (
+            ("scada_accounting", "term", counters.terms, "Terms of the accounting identity, intake side."),
+            ("scada_stored", "term", counters.stored, "Terms of the accounting identity, sink side."),
+            ("scada_sink_errors", "kind", counters.sink_errors, "Failed commits, by what the database said."),
+            ("scada_hot_tier", "term", counters.hot, "Readings written to Redis or not, failed calls, hours packed."),
+            ("scada_connection_restarts", "connection", counters.restarts, "Adapters started again."),
         ):
-            family = CounterMetricFamily(name, text, labels=["connection" if "restarts" in name else "term"])
+            family = CounterMetricFamily(name, text, labels=[label])
             for term, n in list(counter.items()):
                 family.add_metric([term], n)
             yield family
@@ -120,12 +129,14 @@ class IngestMetrics(Collector):
 
     def _of_spool(self) -> Iterator[Metric]:
         journal = self._journal
-        left = self._seconds_left()
+        left, oldest = self._seconds_left(), journal.oldest_us
+        age = 0.0 if oldest is None else max(0.0, (self._now_us() - oldest) / 1e6)
         for name, text, value in (
             ("scada_spool_pending_rows", "Readings in the spool, not yet stored.", journal.pending_rows),
             ("scada_spool_bytes", "Bytes of the spool on disk.", journal.used_bytes),
             ("scada_spool_quota_bytes", "Most bytes the spool may take.", journal.quota_bytes),
             ("scada_spool_pending_frames", "Frames not yet stored.", journal.synced_seq - journal.stored_seq),
+            ("scada_spool_oldest_seconds", "Age of the oldest source time that is not stored yet.", age),
         ):
             yield GaugeMetricFamily(name, text, value)
         if left is not None:
@@ -136,6 +147,7 @@ def application(metrics: IngestMetrics, reason_not_ready: Callable[[], str]) -> 
     """Return the HTTP application; `reason_not_ready` is empty when ready."""
     registry = CollectorRegistry()
     registry.register(metrics)
+    ProcessCollector(registry=registry)
 
     async def show(_request: Request) -> Response:
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -107,6 +107,8 @@ class Pipeline:
             lambda: self._vitals.readings_per_s,
             self._states,
             lambda: (len(self._tenure.held), self._assignment.unclaimed),
+            lambda: {"database": self._drain.available, "redis": self._feed.available},
+            self._clock.micros,
         )
         server = Server(application(metrics, self._not_ready))
         parts: list[Coroutine[Any, Any, None]] = [

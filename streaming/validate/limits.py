@@ -155,7 +155,8 @@ class Definitions(Columns):
         rows, codes = max(tag.tag_id for tag in tags) + 1, max(len(tag.sentinels) for tag in tags)
         self.grow(rows)
         pad = (0, self.rows - len(self._sentinels)), (0, max(0, codes - self._sentinels.shape[1]))
-        self._sentinels = np.pad(self._sentinels, pad, constant_values=np.nan)
+        if pad != ((0, 0), (0, 0)):
+            self._sentinels = np.pad(self._sentinels, pad, constant_values=np.nan)
         return np.array([tag.tag_id for tag in tags if self._set(connection_id, tag)], np.intp)
 
     def _set(self, connection_id: int, tag: Tag) -> bool:

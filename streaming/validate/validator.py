@@ -107,6 +107,9 @@ class Validator:
 
         Limits are in force at once. The open episodes of a tag that means something else end.
         """
+        connections = list(connections)
+        # once for all: to grow is to copy
+        self._known.grow(max((tag.tag_id + 1 for item in connections for tag in item.tags), default=0))
         for connection in connections:
             self._known.connection[self._known.connection == connection.connection_id] = 0
             if not connection.tags:
