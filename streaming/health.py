@@ -7,9 +7,11 @@ reach the database, else 503 with the reason.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from typing import TYPE_CHECKING
 
+import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
     from wellos.registry import Connection
 
 __all__ = ["IngestMetrics", "Server", "application", "listen"]
+
+
+_PORTS = 20
+
+log = structlog.get_logger(__name__)
 
 
 class IngestMetrics(Collector):
@@ -163,14 +170,26 @@ def application(metrics: IngestMetrics, reason_not_ready: Callable[[], str]) -> 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 is a free one. ConfigurationError when the port cannot be had."""
+    """Return a listening socket; port 0 is a free one, one in use gives way to the next that is free.
+
+    Several instances on one machine may so have the same settings. ConfigurationError when no port can be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        remedy = "Set WELLOS_METRICS_PORT to a free port, or to 0"
-        message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise ConfigurationError([Problem(message, remedy, field="WELLOS_METRICS_PORT")]) from error
+    for candidate in range(port, min(port + _PORTS, 65_536) if port else 1):
+        try:
+            found = socket.create_server((host, candidate), family=family)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and port:
+                continue
+            remedy = "Set WELLOS_METRICS_PORT to a free port, or to 0"
+            message = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise ConfigurationError([Problem(message, remedy, field="WELLOS_METRICS_PORT")]) from error
+        if candidate != port:
+            log.warning("the metrics port is in use: taking the next one", wanted=port, port=candidate)
+        return found
+    remedy = "Set WELLOS_METRICS_PORT to a free port, or to 0"
+    message = f"{host}: ports {port} to {port + _PORTS - 1} are all in use"
+    raise ConfigurationError([Problem(message, remedy, field="WELLOS_METRICS_PORT")])
 
 
 class Server(uvicorn.Server):

@@ -97,6 +97,15 @@ class ConnectionState:
     readings_per_s: float | None
     error: str | None
     loss_window: str | None
+    owner: str | None
+    """Spool of the instance that reads it, or did last; None where none ever did."""
+    hostname: str | None
+    pid: int | None
+    term: int | None
+    lease_until: datetime | None
+    """By the database's clock."""
+    leased: bool | None
+    """An instance reads it now, by the database's clock; None where none ever did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of the Dagster UI; 0: 3000 if free, else a free one."
     )
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of ingest's /metrics, /livez, /readyz; 0: a free one."
+        0, ge=0, le=65535, description="Port of ingest's /metrics, /livez, /readyz, or the next that is free; 0: any."
     )
 
     max_connections: int | None = Field(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from tests.seed import add_tags
+from wellos.cli.status import status
 from wellos.clock import ScaledClock, WallClock
 from wellos.embedded.figures import gather
 from wellos.settings import load_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
 
@@ -71,3 +76,36 @@ def test_a_clock_that_has_caught_up_runs_at_the_machines_pace(db: PgConnection, 
     caught_up = load_settings(database_url=database_url, clock=str(ScaledClock(now - HOUR_US, now - HOUR_US, 600)))
     beating(db, caught_up, seconds_ago=120)
     assert gather(caught_up)["ingest"] is None
+
+
+def test_each_connection_names_the_instance_that_reads_it(db: PgConnection, database_url: str) -> None:
+    settings = at_speed(database_url, 1)
+    beating(db, settings, seconds_ago=1)
+    db.execute(
+        "INSERT INTO ingest_leases (connection_id, spool_id, term, claimed_at, expires_at) "
+        "SELECT connection_id, %s, 4, now(), now() + interval '1 hour' FROM scada_connections",
+        [SPOOL],
+    )
+    found = gather(settings)
+    owner = found["connections"][0]["owner"]
+    assert (owner["spool_id"], owner["hostname"], owner["pid"], owner["term"]) == (SPOOL, "here", 1, 4)
+    assert (found["connections"][0]["state"], found["ingest"]["unclaimed"]) == ("connected", 0)
+    db.execute("UPDATE ingest_leases SET expires_at = now() - interval '1 s'")
+    found = gather(settings)
+    assert found["connections"][0]["owner"] is None
+    assert (found["connections"][0]["state"], found["ingest"]["unclaimed"]) == ("unclaimed", 1)
+
+
+def test_status_without_a_platform_asks_the_database(
+    db: PgConnection, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WELLOS_DATABASE_URL", database_url)
+    monkeypatch.setenv("WELLOS_DATA_DIR", str(tmp_path))
+    beating(db, at_speed(database_url, 1), seconds_ago=1)
+    done = CliRunner().invoke(status, [])
+    assert done.exit_code == 0, done.output
+    assert "acme/plc" in done.output
+    db.execute("UPDATE ingest_instances SET stopped_at = now()")
+    done = CliRunner().invoke(status, ["--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.output)["figures"]["ingest"] is None

@@ -56,10 +56,19 @@ def test_connections_and_figures_are_shown() -> None:
         "readings_total": 9,
         "error": "",
         "loss_window": LOSS,
+        "owner": {"spool_id": "a", "hostname": "pump", "pid": 7, "term": 3, "lease_until_us": 1},
     }
-    broken = {**connection, "name": "plc", "state": "failed", "error": "timed out", "readings_per_s": None}
+    broken = {
+        **connection,
+        "owner": None,
+        "name": "plc",
+        "state": "failed",
+        "error": "timed out",
+        "readings_per_s": None,
+    }
     ingest = {
         "instances": 1,
+        "unclaimed": 1,
         "readings_per_s": 1234.5,
         "lag_s": 0.25,
         "spool_rows": 12_000,
@@ -70,6 +79,8 @@ def test_connections_and_figures_are_shown() -> None:
     text = to_text(found, width=200)
     assert "1,234.6" in line(text, "permian/mqtt-1")
     assert LOSS in line(text, "permian/mqtt-1")
+    assert "pump:7 term 3" in line(text, "permian/mqtt-1")
+    assert "connections that no instance reads: 1" in text
     assert "timed out" in line(text, "permian/plc")
     assert "readings/s 1,234.5   lag 0.2 s   spool 12,000 readings, 2.5 MB, full in 3,600 s" in text
     assert LOSS not in to_text(found, in_full=False, width=200)

@@ -44,17 +44,38 @@ def gather(settings: Settings) -> dict[str, Any]:
             "protocol": one.protocol,
             "enabled": one.enabled,
             "tags": one.tags,
-            "state": one.state if running else "unknown",
+            "state": _state(one, running),
             "since_us": _micros(one.since),
             "last_reading_us": _micros(one.last_reading_at),
             "readings_per_s": one.readings_per_s if running else None,
             "readings_total": one.readings_total,
             "error": one.error or "",
             "loss_window": one.loss_window or "",
+            "owner": _owner(one),
         }
         for one in found
     ]
     return {"connections": connections, "ingest": _of_all(running, found, now), "error": ""}
+
+
+def _state(one: ConnectionState, running: Sequence[Instance]) -> str:
+    """Return what its instance says; `unclaimed` where instances live and none of them reads it."""
+    if not running:
+        return "unknown"
+    return "unclaimed" if one.enabled and (one.leased is False or one.since is None) else one.state
+
+
+def _owner(one: ConnectionState) -> dict[str, Any] | None:
+    """Return the instance that holds the lease."""
+    if not one.leased:
+        return None
+    return {
+        "spool_id": one.owner,
+        "hostname": one.hostname or "",
+        "pid": one.pid,
+        "term": one.term,
+        "lease_until_us": _micros(one.lease_until),
+    }
 
 
 def _of_all(running: list[Instance], connections: Sequence[ConnectionState], now: datetime) -> dict[str, Any] | None:
@@ -64,6 +85,7 @@ def _of_all(running: list[Instance], connections: Sequence[ConnectionState], now
     left = [one.spool_seconds_left for one in running if one.spool_seconds_left is not None]
     return {
         "instances": len(running),
+        "unclaimed": sum(_state(one, running) == "unclaimed" for one in connections),
         "readings_per_s": sum(one.readings_per_s or 0.0 for one in connections if one.state == "connected"),
         "lag_s": max(one.lag_s(now) for one in running),
         "spool_rows": sum(one.spool_rows for one in running),

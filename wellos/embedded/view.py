@@ -19,7 +19,7 @@ _COLOURS = {"up": "green", "external": "green", "connected": "green", "starting"
 
 def render(snapshot: dict[str, Any], *, in_full: bool = True) -> Group:
     """Return the picture of one snapshot; `in_full` says for each connection what can be lost."""
-    pieces: list[Any] = [_parts(snapshot["parts"])]
+    pieces: list[Any] = [_parts(snapshot["parts"])] if snapshot["parts"] else []
     figures = snapshot["figures"]
     if figures["connections"]:
         pieces.append(_connections(figures["connections"], in_full=in_full))
@@ -52,7 +52,9 @@ def _parts(parts: list[dict[str, Any]]) -> Table:
 
 def _connections(connections: list[dict[str, Any]], *, in_full: bool) -> Table:
     last_column = "can be lost" if in_full else "error"
-    table = Table("connection", "protocol", "state", "tags", "readings/s", "last reading", last_column, box=_BOX)
+    table = Table(
+        "connection", "protocol", "state", "tags", "readings/s", "last reading", "owner", last_column, box=_BOX
+    )
     for one in connections:
         state = one["state"] if one["enabled"] else "disabled"
         rate = "" if one["readings_per_s"] is None else f"{one['readings_per_s']:,.1f}"
@@ -60,7 +62,9 @@ def _connections(connections: list[dict[str, Any]], *, in_full: bool) -> Table:
         lost = error or (one["loss_window"] if in_full else "")
         name = f"{one['tenant']}/{one['name']}"
         last = _moment(one["last_reading_us"])
-        table.add_row(name, one["protocol"], _state(state), str(one["tags"]), rate, last, lost)
+        owner = one["owner"]
+        held = "" if owner is None else f"{owner['hostname']}:{owner['pid'] or '?'} term {owner['term']}"
+        table.add_row(name, one["protocol"], _state(state), str(one["tags"]), rate, last, held, lost)
     return table
 
 
@@ -77,6 +81,8 @@ def _summary(snapshot: dict[str, Any]) -> list[str]:
             f"readings/s {ingest['readings_per_s']:,.1f}   lag {ingest['lag_s']:.1f} s   "
             f"spool {ingest['spool_rows']:,} readings, {ingest['spool_bytes'] / 1e6:,.1f} MB{full}"
         )
+        if ingest["unclaimed"]:
+            lines.append(f"connections that no instance reads: {ingest['unclaimed']}")
     if snapshot["progress"]:
         lines.append(snapshot["progress"])
     clock = str(snapshot["settings"].get("clock", "wall"))
