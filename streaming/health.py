@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from streaming.counters import Counters
     from streaming.delivery import Status
+    from streaming.level import SpoolLevel
     from streaming.spool import Journal
     from wellos.registry import Connection
 
@@ -49,20 +50,18 @@ class IngestMetrics(Collector):
         self,
         counters: Counters,
         journal: Journal,
-        seconds_left: Callable[[], float | None],
-        rate: Callable[[], float],
+        level: SpoolLevel,
         connections: Callable[[], Iterable[tuple[Connection, Status]]],
         leases: Callable[[], tuple[int, int]],
         servers: Callable[[], Mapping[str, bool]],
         now_us: Callable[[], int],
     ) -> None:
-        """`rate`: readings a second lately; `connections`: those that run; `leases`: ours and nobody's.
+        """`connections`: those that run; `leases`: ours and nobody's.
 
         `servers`: whether each server that we write to answered last.
         """
-        self._leases, self._servers, self._now_us = leases, servers, now_us
-        self._counters, self._journal = counters, journal
-        self._seconds_left, self._rate, self._connections = seconds_left, rate, connections
+        self._counters, self._journal, self._level = counters, journal, level
+        self._connections, self._leases, self._servers, self._now_us = connections, leases, servers, now_us
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -82,7 +81,7 @@ class IngestMetrics(Collector):
             errors.add_metric(pair, n)
         yield errors
         yield self._latency()
-        yield GaugeMetricFamily("scada_readings_per_second", "Readings a second, lately.", self._rate())
+        yield GaugeMetricFamily("scada_readings_per_second", "Readings a second, lately.", self._level.readings_per_s)
         yield from self._of_connections()
         yield from self._of_spool()
         up = GaugeMetricFamily("scada_server_up", "1 where the last call succeeded.", labels=["server"])
@@ -135,13 +134,15 @@ class IngestMetrics(Collector):
         yield GaugeMetricFamily("scada_connections_unclaimed", "Connections that no instance reads.", unclaimed)
 
     def _of_spool(self) -> Iterator[Metric]:
-        journal = self._journal
-        left, oldest = self._seconds_left(), journal.oldest_us
+        journal, left = self._journal, self._level.seconds_left
+        oldest = journal.oldest_us
         age = 0.0 if oldest is None else max(0.0, (self._now_us() - oldest) / 1e6)
         for name, text, value in (
             ("scada_spool_pending_rows", "Readings in the spool, not yet stored.", journal.pending_rows),
-            ("scada_spool_bytes", "Bytes of the spool on disk.", journal.used_bytes),
+            ("scada_spool_bytes", "Bytes of the spool on disk that are not stored yet.", journal.used_bytes),
+            ("scada_spool_kept_bytes", "Bytes that are stored and kept while there is room.", journal.kept_bytes),
             ("scada_spool_quota_bytes", "Most bytes the spool may take.", journal.quota_bytes),
+            ("scada_spool_alarm", "1 from 80 % of the quota, or of the disk, on.", int(self._level.alarm)),
             ("scada_spool_pending_frames", "Frames not yet stored.", journal.synced_seq - journal.stored_seq),
             ("scada_spool_oldest_seconds", "Age of the oldest source time that is not stored yet.", age),
         ):
@@ -150,8 +151,10 @@ class IngestMetrics(Collector):
             yield GaugeMetricFamily("scada_spool_seconds_left", "Until the quota is used up, at this rate.", left)
 
 
-def application(metrics: IngestMetrics, reason_not_ready: Callable[[], str]) -> Starlette:
-    """Return the HTTP application; `reason_not_ready` is empty when ready."""
+def application(
+    metrics: IngestMetrics, reason_not_ready: Callable[[], str], warning: Callable[[], str] = str
+) -> Starlette:
+    """Return the HTTP application; `reason_not_ready` is empty when ready, `warning` when that will last."""
     registry = CollectorRegistry()
     registry.register(metrics)
     ProcessCollector(registry=registry)
@@ -164,7 +167,8 @@ def application(metrics: IngestMetrics, reason_not_ready: Callable[[], str]) -> 
 
     async def ready(_request: Request) -> Response:
         reason = reason_not_ready()
-        return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
+        ahead = warning()
+        return PlainTextResponse(f"{reason or 'ready'}{ahead and f'; {ahead}'}\n", status_code=503 if reason else 200)
 
     return Starlette(routes=[Route("/metrics", show), Route("/livez", live), Route("/readyz", ready)])
 

@@ -103,14 +103,13 @@ class Pipeline:
         metrics = IngestMetrics(
             self._counters,
             self._journal,
-            lambda: self._vitals.seconds_left,
-            lambda: self._vitals.readings_per_s,
+            self._vitals.level,
             self._states,
             lambda: (len(self._tenure.held), self._assignment.unclaimed),
             lambda: {"database": self._drain.available, "redis": self._feed.available},
             self._clock.micros,
         )
-        server = Server(application(metrics, self._not_ready))
+        server = Server(application(metrics, self._not_ready, lambda: self._vitals.level.warning))
         parts: list[Coroutine[Any, Any, None]] = [
             self._intake.run(),
             self._drain.run(),

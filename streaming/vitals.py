@@ -11,6 +11,7 @@ import structlog
 
 from streaming.config import keep, write_heard
 from streaming.heartbeat import SpoolState
+from streaming.level import SpoolLevel
 from wellos.errors import WellosError
 
 if TYPE_CHECKING:
@@ -43,17 +44,15 @@ class Vitals:
         heard: dict[int, int],
     ) -> None:
         """`heard` is kept up to date with what is durable."""
-        self._settings, self._clock, self._journal, self._counters = settings, clock, journal, counters
+        self._settings, self._journal, self._counters = settings, journal, counters
         self._running, self._heartbeat, self._durable = running, heartbeat, heard
-        self._rates = (clock.monotonic(), 0, 0)
-        self.readings_per_s = 0.0
-        self.seconds_left: float | None = None
+        self.level = SpoolLevel(journal, counters, clock)
 
     async def beat(self) -> None:
         """Measure and tell for ever."""
         while True:
             await asyncio.sleep(_BEAT_S)
-            self._measure()
+            self.level.measure()
             heard = self._running.heard()
             # Only what is durable counts as heard: while the spool is full, the file keeps what it says.
             with contextlib.suppress(TimeoutError):
@@ -72,7 +71,7 @@ class Vitals:
     def say(self, *, stopped: bool = False) -> None:
         """Write the heartbeat; blocking."""
         journal, running = self._journal, self._running
-        state = SpoolState(journal.oldest_us, journal.pending_rows, journal.used_bytes, self.seconds_left)
+        state = SpoolState(journal.oldest_us, journal.pending_rows, journal.used_bytes, self.level.seconds_left)
         self._heartbeat.beat(
             state,
             running.connections(),
@@ -80,12 +79,3 @@ class Vitals:
             dict(self._counters.by_connection),
             stopped=stopped,
         )
-
-    def _measure(self) -> None:
-        now, rows, size = self._clock.monotonic(), self._counters.terms["spooled"], self._journal.appended_bytes
-        then, rows_then, size_then = self._rates
-        self._rates = (now, rows, size)
-        self.readings_per_s = (rows - rows_then) / (now - then)
-        bytes_per_s = (size - size_then) / (now - then)
-        free = max(0, self._journal.quota_bytes - self._journal.used_bytes)
-        self.seconds_left = free / bytes_per_s if bytes_per_s > 0 else None

@@ -15,7 +15,9 @@ import pytest
 from streaming.counters import TERMS, Counters
 from streaming.delivery import Status
 from streaming.health import IngestMetrics, application
+from streaming.level import SpoolLevel
 from streaming.spool import Journal
+from wellos.clock import WallClock
 from wellos.quality import Quality
 from wellos.readings import pack
 from wellos.registry import Connection
@@ -39,12 +41,13 @@ async def _page(tmp_path: Path, reason_not_ready: Callable[[], str] = str, path:
     counters.findings["acme", "range"] += 1
     counters.restarts["plc"] += 1
     counters.count_latency(np.array([0]), 1_000_000)
+    level = SpoolLevel(journal, counters, WallClock())
+    level.seconds_left = 100.0
     modbus = Connection(1, UUID(int=1), "acme", "plc", "modbus", {})
     metrics = IngestMetrics(
         counters,
         journal,
-        lambda: 100.0,
-        lambda: 5.0,
+        level,
         lambda: [(modbus, Status("connected"))],
         lambda: (1, 0),
         lambda: {"database": True, "redis": False},

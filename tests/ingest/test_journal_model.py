@@ -204,8 +204,8 @@ class JournalModel(RuleBasedStateMachine):
     def power_cut(self, written_back: bool, removals: bool) -> None:
         self.abandon()
         self.disk.power_cut(written_back=written_back, removals=removals)
+        self.cursors, self.slots_whole = [read_cursor(self.folder)[1]] * 2, False
         self.open()
-        self.cursors = [self.journal.stored_seq] * 2
 
     @rule()
     def second_process(self) -> None:
