@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.client.ua_client import UASocketProtocol
 from asyncua.crypto import security_policies, uacrypto
 from asyncua.ua.uaerrors import UaError
 from cryptography import x509
@@ -26,6 +27,8 @@ __all__ = ["MAX_MESSAGE_BYTES", "SessionClient", "close_session", "open_session"
 
 MAX_MESSAGE_BYTES = 16 << 20
 """Most that a server may send as one message."""
+_MAX_CHUNK_BYTES = 65_535
+_MAX_CHUNKS = 4096
 _REQUEST_TIMEOUT_S = 10.0
 _GOODBYE_S = 3.0
 _POLICIES: dict[str, Any] = {
@@ -41,6 +44,24 @@ _MODES = {
 _NONE = security_policies.SecurityPolicyNone.URI
 
 
+class _BoundedProtocol(UASocketProtocol):
+    """The library's transport, which lets no peer fill our memory: chunks, and messages of many chunks, are bounded.
+
+    The library takes the peer's own limits for what may come from it, and waits for a chunk of any announced length.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        waiting = 0 if self.receive_buffer is None else len(self.receive_buffer)
+        if waiting > _MAX_CHUNK_BYTES:
+            self.disconnect_socket()
+            return
+        limits = self._connection._limits  # noqa: SLF001 - no public way to say it
+        limits.max_recv_buffer = min(limits.max_recv_buffer, _MAX_CHUNK_BYTES)
+        limits.max_message_size = min(limits.max_message_size or MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES)
+        limits.max_chunk_count = min(limits.max_chunk_count or _MAX_CHUNKS, _MAX_CHUNKS)
+        super().data_received(data)
+
+
 class SessionClient(Client):
     """The library's client, which never sends a password in clear or to a server that is not trusted."""
 
@@ -54,11 +75,21 @@ class SessionClient(Client):
         self.name = self.description = "WellOS"
         self.application_uri = application_uri()
         self.session_timeout = int(max(60, 3 * config.watchdog_s) * 1000)
-        self.max_messagesize = MAX_MESSAGE_BYTES
+        self.max_messagesize, self.max_chunkcount = MAX_MESSAGE_BYTES, _MAX_CHUNKS
+        self.uaclient._make_protocol = self._make_protocol  # type: ignore[method-assign]  # noqa: SLF001 - its one factory
         if user is not None:
             self.set_user(user)
         if password is not None:
             self.set_password(password)
+
+    def _make_protocol(self) -> UASocketProtocol:
+        transport = self.uaclient
+        protocol = _BoundedProtocol(transport._timeout, security_policy=transport.security_policy)  # noqa: SLF001 - as the library does
+        protocol.pre_request_hook = transport.pre_request_hook
+        protocol.on_connection_lost = transport._on_transport_lost  # noqa: SLF001 - same
+        protocol.is_session_closing = transport._is_session_closing  # noqa: SLF001 - same
+        transport.protocol = protocol
+        return protocol
 
     async def secure(self) -> None:
         """Find the endpoint that is asked for, check whose certificate it is, and set the policy.

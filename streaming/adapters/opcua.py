@@ -20,7 +20,7 @@ from asyncua.ua.uaerrors import UaError
 from streaming.adapters.opcua_decode import decode, missing_sequence
 from streaming.adapters.opcua_history import HistoryFill
 from streaming.adapters.opcua_items import Items
-from streaming.adapters.opcua_session import republish
+from streaming.adapters.opcua_session import NAMESPACES, namespaces, republish
 from streaming.adapters.opcua_watch import Watch
 from streaming.delivery import ConnectionLost, Delivery, Gap
 from wellos.errors import ConfigurationError, RetryableError
@@ -72,6 +72,7 @@ class OpcUaAdapter:
         self._watch: Watch | None = None
         self._fill: HistoryFill
         self._emit: Callable[[Delivery], Awaitable[None]]
+        self._spaces: list[str] = []
         self._sequence: dict[int, int] = {}
         self._retry_at = clock.monotonic() + self.retry_refused_s
         self._messages: asyncio.Queue[_Message] = asyncio.Queue(_QUEUED_MESSAGES)
@@ -176,6 +177,7 @@ class OpcUaAdapter:
                     break
                 gaps += await self._recover(client, message.result, items, before, now)
                 items += _data_changes(content)
+            items, rebind = _without_namespaces(items)
             self._unsettled += 1
             settle = partial(self._settle, messages)
             if items or gaps:
@@ -190,7 +192,18 @@ class OpcUaAdapter:
                 settle()
             if ended:  # by now what came before has been handed on
                 raise ConnectionLost(f"{self._config.url}: the server ended the subscription: {ended}")
+            if rebind:
+                await self._rebind(client)
             await self._retry_refused()
+
+    async def _rebind(self, client: Client) -> None:
+        """Follow a change of the namespace array; what it holds is asked for, not taken from a stale message."""
+        spaces = await namespaces(client)
+        if self._watch is not None and spaces != self._spaces:
+            if self._spaces:
+                _log.info("namespaces changed", connection=self._connection.name)
+                await self._report(await self._watch.rebind())
+            self._spaces = spaces
 
     def _settle(self, messages: Sequence[_Message]) -> None:
         self._unsettled -= 1
@@ -247,6 +260,12 @@ def _data_changes(notifications: Iterable[Any]) -> list[Any]:
         if isinstance(notification, ua.DataChangeNotification):
             items += notification.MonitoredItems or ()
     return items
+
+
+def _without_namespaces(items: list[Any]) -> tuple[list[Any], bool]:
+    """Return the items of tags, and whether the namespace array was among them."""
+    tags = [item for item in items if item.ClientHandle != NAMESPACES]
+    return tags, len(tags) < len(items)
 
 
 def _ended(notifications: Iterable[Any]) -> str:

@@ -27,6 +27,7 @@ _LAST_YEAR = 9999
 _NUMBER = frozenset({float, int, bool, type(None)})
 _LAST_SEQUENCE = 2**32 - 1
 _MAX_ORIGINAL = 65_536
+_MAX_ELEMENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,15 @@ def decode(
     rejected: list[Rejected] = []
     for item in items:
         data, position = item.Value, item.ClientHandle
-        variant = data.Value
+        variant = None if data is None else data.Value
         raw = None if variant is None else variant.Value
         if not 0 <= position < len(addresses):
             rejected.append(Rejected("unknown_tag", f"client handle {position}", "", _original(raw)))
             continue
-        if type(raw) not in _NUMBER and not isinstance(raw, (int, float)):
+        if data is None or (type(raw) not in _NUMBER and not isinstance(raw, (int, float))):
             kind = getattr(getattr(variant, "VariantType", None), "name", type(raw).__name__)
             shape = "array" if isinstance(raw, list) else "value"
-            detail = f"{kind} {shape} is not a number"
+            detail = "no value was sent" if data is None else f"{kind} {shape} is not a number"
             rejected.append(Rejected("malformed", detail, addresses[position], _original(raw)))
             continue
         time_us, assumed = _time(data.SourceTimestamp, data.ServerTimestamp, received_us)
@@ -99,6 +100,8 @@ def _time(source: datetime | None, server: datetime | None, received_us: int) ->
 def _original(raw: object) -> bytes:
     if isinstance(raw, bytes):
         return raw[:_MAX_ORIGINAL]
+    if isinstance(raw, list):
+        raw = raw[:_MAX_ELEMENTS]
     text = raw if isinstance(raw, str) else repr(raw)
     return text.encode(errors="backslashreplace")[:_MAX_ORIGINAL]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.uaerrors import UaError, UaStatusCodeError
+from asyncua.ua.uaerrors import UaError
 
 from wellos.clock import from_micros
 
@@ -21,20 +23,37 @@ if TYPE_CHECKING:
     from wellos.protocols.opcua import OpcUaAddress, OpcUaConfig
 
 __all__ = [
+    "NAMESPACES",
     "HistoryPage",
     "Monitored",
     "Wanted",
     "create_subscription",
     "keeps_history",
     "monitor",
+    "namespaces",
     "node_ids",
     "read_history",
     "remonitor",
     "republish",
     "unmonitor",
+    "watch_namespaces",
 ]
 
 _REQUEST_TIMEOUT_S = 10.0
+NAMESPACES = 0xFFFF_FFFF
+"""Client handle of the namespace array."""
+_T = TypeVar("_T")
+_UNDECODABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+    EOFError,
+    MemoryError,
+    struct.error,
+)
 _ITEMS_A_REQUEST = 200
 _KEPT_WITHOUT_US_S = 600
 _NO_FILTER = frozenset(
@@ -87,11 +106,39 @@ class HistoryPage:
     """Continuation point; None: that was all, the server says."""
 
 
+async def _answer(call: Awaitable[_T]) -> _T:
+    """Wait for an answer; one that the library stumbles over is an error of the server like any other."""
+    try:
+        return await call
+    except _UNDECODABLE as error:
+        raise UaError(f"the server's answer cannot be decoded: {type(error).__name__}: {error}") from error
+
+
+async def _answers(call: Awaitable[Sequence[_T] | None], count: int) -> Sequence[_T]:
+    """Wait for as many answers as there were questions."""
+    results = await _answer(call) or ()
+    if len(results) != count:
+        raise UaError(f"the server gave {len(results)} answers to {count} questions")
+    return results
+
+
+async def namespaces(client: Client) -> list[str]:
+    """Return the server's namespace URIs by their index now."""
+    found = await _answer(client.get_namespace_array())
+    return [str(uri) for uri in found or ()]
+
+
+async def watch_namespaces(client: Client, subscription: int) -> None:
+    """Have changes of the namespace array sent under the handle `NAMESPACES`; a server that refuses is left alone."""
+    array = Wanted(NAMESPACES, ua.NodeId(ua.Int32(ObjectIds.Server_NamespaceArray)), queue_size=1)
+    await _create(client, subscription, [array], _no_filter)
+
+
 async def node_ids(client: Client, addresses: Sequence[OpcUaAddress]) -> list[ua.NodeId | None]:
     """Return the node of every address; None where the server does not know the namespace URI."""
     spaces: dict[str, int] = {}
     if any(address.namespace_uri is not None for address in addresses):
-        spaces = {uri: index for index, uri in enumerate(await client.get_namespace_array())}
+        spaces = {uri: index for index, uri in enumerate(await namespaces(client))}
     nodes: list[ua.NodeId | None] = []
     for address in addresses:
         index = address.namespace if address.namespace_uri is None else spaces.get(address.namespace_uri)
@@ -116,7 +163,7 @@ async def create_subscription(
         RequestedMaxKeepAliveCount=keep_alive,
         MaxNotificationsPerPublish=0,
     )
-    result = await client.uaclient.session.create_subscription(parameters, received)
+    result = await _answer(client.uaclient.session.create_subscription(parameters, received))
     return int(result.SubscriptionId)
 
 
@@ -144,18 +191,17 @@ async def remonitor(client: Client, subscription: int, items: Sequence[tuple[int
     statuses: list[int] = []
     for start in range(0, len(items), _ITEMS_A_REQUEST):
         chunk = items[start : start + _ITEMS_A_REQUEST]
-        results = await client.uaclient.session.modify_monitored_items(
-            ua.ModifyMonitoredItemsParameters(
-                SubscriptionId=subscription,
-                TimestampsToReturn=ua.TimestampsToReturn.Both,
-                ItemsToModify=[
-                    ua.MonitoredItemModifyRequest(
-                        MonitoredItemId=item_id, RequestedParameters=_parameters(item, _with_deadband(item))
-                    )
-                    for item_id, item in chunk
-                ],
-            )
+        parameters = ua.ModifyMonitoredItemsParameters(
+            SubscriptionId=subscription,
+            TimestampsToReturn=ua.TimestampsToReturn.Both,
+            ItemsToModify=[
+                ua.MonitoredItemModifyRequest(
+                    MonitoredItemId=item_id, RequestedParameters=_parameters(item, _with_deadband(item))
+                )
+                for item_id, item in chunk
+            ],
         )
+        results = await _answers(client.uaclient.session.modify_monitored_items(parameters), len(chunk))
         statuses += [int(result.StatusCode.value) for result in results]
     return statuses
 
@@ -163,11 +209,10 @@ async def remonitor(client: Client, subscription: int, items: Sequence[tuple[int
 async def unmonitor(client: Client, subscription: int, item_ids: Sequence[int]) -> None:
     """Delete monitored items; one that is gone already is no error."""
     for start in range(0, len(item_ids), _ITEMS_A_REQUEST):
-        await client.uaclient.session.delete_monitored_items(
-            ua.DeleteMonitoredItemsParameters(
-                SubscriptionId=subscription, MonitoredItemIds=list(item_ids[start : start + _ITEMS_A_REQUEST])
-            )
+        parameters = ua.DeleteMonitoredItemsParameters(
+            SubscriptionId=subscription, MonitoredItemIds=list(item_ids[start : start + _ITEMS_A_REQUEST])
         )
+        await _answer(client.uaclient.session.delete_monitored_items(parameters))
 
 
 def _with_deadband(item: Wanted) -> ua.DataChangeFilter:
@@ -213,11 +258,10 @@ async def _create(
         )
         for item in items
     ]
-    results = await client.uaclient.session.create_monitored_items(
-        ua.CreateMonitoredItemsParameters(
-            SubscriptionId=subscription, TimestampsToReturn=ua.TimestampsToReturn.Both, ItemsToCreate=requests
-        )
+    parameters = ua.CreateMonitoredItemsParameters(
+        SubscriptionId=subscription, TimestampsToReturn=ua.TimestampsToReturn.Both, ItemsToCreate=requests
     )
+    results = await _answers(client.uaclient.session.create_monitored_items(parameters), len(items))
     return [
         Monitored(
             item.handle, 0 if result.StatusCode.is_good() else int(result.StatusCode.value), result.MonitoredItemId
@@ -229,8 +273,8 @@ async def _create(
 async def republish(client: Client, subscription: int, sequence: int) -> list[object] | None:
     """Ask for a message again; None when the server no longer has it."""
     try:
-        message = await client.uaclient.session.republish(subscription, sequence)
-    except UaStatusCodeError:
+        message = await _answer(client.uaclient.session.republish(subscription, sequence))
+    except UaError:
         return None
     return list(message.NotificationData) if message.NotificationData else None
 
@@ -240,7 +284,8 @@ async def keeps_history(client: Client, nodes: Sequence[ua.NodeId]) -> list[bool
     answers: list[bool] = []
     for start in range(0, len(nodes), _ITEMS_A_REQUEST):
         chunk = list(nodes[start : start + _ITEMS_A_REQUEST])
-        for value in await client.uaclient.session.read_attributes(chunk, AttributeIds.UserAccessLevel):
+        read = client.uaclient.session.read_attributes(chunk, AttributeIds.UserAccessLevel)
+        for value in await _answers(read, len(chunk)):
             level = None if value.Value is None else value.Value.Value
             answers.append(not isinstance(level, int) or bool(level & 1 << ua.AccessLevel.HistoryRead))
     return answers
@@ -263,9 +308,7 @@ async def read_history(
         ReleaseContinuationPoints=False,
         NodesToRead=[ua.HistoryReadValueId(NodeId=node, ContinuationPoint=point) for node, point in wanted],
     )
-    results = await client.uaclient.session.history_read(parameters)
-    if len(results) != len(wanted):
-        raise UaError("HistoryRead was answered for other nodes than were asked for")
+    results = await _answers(client.uaclient.session.history_read(parameters), len(wanted))
     return [_page(result) for result in results]
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncua.ua.status_codes import get_name_and_doc
 
-from streaming.adapters.opcua_session import create_subscription, monitor, node_ids, remonitor, unmonitor
+from streaming.adapters.opcua_session import (
+    create_subscription,
+    monitor,
+    node_ids,
+    remonitor,
+    unmonitor,
+    watch_namespaces,
+)
 from streaming.delivery import Gap
 
 if TYPE_CHECKING:
@@ -63,12 +70,29 @@ class Watch:
     async def start(self) -> News:
         """Monitor every item. OSError, TimeoutError and UaError as the session raises them."""
         async with self._lock:
-            return await self._monitor(self._items.live())
+            news = await self._monitor(self._items.live())
+            if self.subscriptions and any(item.address.namespace_uri is not None for item in self._items.live()):
+                await watch_namespaces(self._client, self.subscriptions[0])
+            return news
 
     async def retry(self) -> News:
         """Try the refused items again: they may appear when the server's project is changed."""
         async with self._lock:
             return await self._monitor(self._items.refused())
+
+    async def rebind(self) -> News:
+        """Look namespace URIs up again, and move the items whose nodes have another index now."""
+        async with self._lock:
+            items = [item for item in self._items.live() if item.address.namespace_uri is not None]
+            nodes = await node_ids(self._client, [item.address for item in items])
+            moved = [item for item, node in zip(items, nodes, strict=True) if node != item.node]
+            gone = [(item.subscription, item.item_id) for item in moved if item.item_id]
+            for item in moved:
+                item.item_id = 0
+            news = await self._monitor(moved)
+            for subscription, item_id in gone:
+                await unmonitor(self._client, subscription, [item_id])
+            return news
 
     async def change(self, tags: Sequence[Tag]) -> News:
         """Take over a new set of tags; items of tags that did not change are not touched.

@@ -17,7 +17,7 @@ from wellos.clock import WallClock, to_micros
 from wellos.quality import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import pytest
 
@@ -36,8 +36,10 @@ class Field:
         self.server = Server()
         self.nodes: dict[str, Any] = {}
 
-    async def start(self, names: list[str]) -> None:
+    async def start(self, names: list[str], others: Sequence[str] = ()) -> None:
         await self.server.init()
+        for uri in others:
+            await self.server.register_namespace(uri)
         self.server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}/")
         self.server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         self.index = await self.server.register_namespace(URI)
@@ -245,8 +247,8 @@ async def test_a_change_of_tags_touches_only_what_changed() -> None:
             moved, scaled = replace(b, address=f"nsu={URI};s=d"), replace(a, scale=10.0)
             after = retagged(before, scaled, moved, make_tag(200, f"nsu={URI};s=missing"))
             assert await session.adapter.change(after)
-            assert len(kept & set(service._monitored_items)) == 1, "only the item of a is the same"
-            assert len(service._monitored_items) == 2
+            assert len(kept & set(service._monitored_items)) == 2, "the items of a and of the namespaces are the same"
+            assert len(service._monitored_items) == 3
             assert len(server.server.iserver.subscription_service.subscriptions) == 1
             await server.write("a", 3.0)
             await server.write("b", 4.0)
@@ -306,3 +308,48 @@ async def test_a_deadband_is_applied_by_the_server_and_changes_with_the_tag() ->
             assert await session.adapter.change(retagged(connection, replace(tag, deadband=0.0)))
             await server.write("a", 20.5, AT + timedelta(seconds=9))
             await collector.until(lambda: 41.0 in collector.values(100))
+
+
+async def test_a_namespace_that_appears_while_connected_is_followed() -> None:
+    """Tags of a module that is loaded later must not wait for the next try of refused nodes."""
+    async with field(["a"]) as server:
+        collector = Collector()
+        tags = [make_tag(100, f"nsu={URI};s=a"), make_tag(101, "nsu=urn:later;s=b")]
+        connection = make_connection("opcua", connection_to(server.port).config, tags)
+        async with running(connection, collector):
+            await collector.until(lambda: len(collector.readings) == 2)
+            await asyncio.sleep(0.3)
+            index = await server.server.register_namespace("urn:later")
+            node = ua.NodeId(ua.String("b"), ua.Int16(index))
+            await server.server.nodes.objects.add_variable(node, "b", 8.0, ua.VariantType.Double)
+            await server.server.register_namespace("urn:last")
+            await collector.until(lambda: 8.0 in collector.values(101))
+            await server.write("a", 3.0)
+            await collector.until(lambda: 3.0 in collector.values(100))
+    assert not collector.rejected
+
+
+async def test_another_index_after_a_restart_is_another_node() -> None:
+    collector, status, port = Collector(), Status(), free_port()
+    for others, value in (((), 1.0), (("urn:x", "urn:y"), 2.0)):
+        server = Field(port)
+        await server.start(["a"], others)
+        await server.write("a", value)
+        async with running(connection_to(port, "a"), collector, status):
+            await collector.until(lambda value=value: value in collector.values(100))  # type: ignore[misc]
+        await server.server.stop()
+    assert collector.of(100)["quality"].tolist() == [Quality.GOOD] * 2
+
+
+async def test_a_peer_that_sends_without_end_is_cut_off() -> None:
+    class Endless(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - a transport
+            transport.write(b"MSGF" + (2**31 - 1).to_bytes(4, "little") + bytes(10_000_000))
+
+    listener = await asyncio.get_running_loop().create_server(Endless, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with running(connection_to(port, "a"), Collector()) as session:
+        reason = str(await session.lost())
+    assert "cannot connect" in reason
+    assert "Timeout" not in reason, "it was cut off, not waited for"
+    listener.close()

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import variant_from_binary
+from asyncua.ua.uaerrors import UaError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.adapters.opcua_decode import Decoded, decode, missing_sequence
+from streaming.adapters.opcua_session import _UNDECODABLE
 from streaming.adapters.tags import TagColumns
 from streaming.delivery import Gap
 from tests.fix_adapters import make_tag
@@ -122,3 +126,41 @@ def test_every_number_between_is_missing(last: int, ahead: int) -> None:
     for _ in range(ahead):
         numbers.append(1 if numbers[-1] == 2**32 - 1 else numbers[-1] + 1)
     assert missing_sequence(last, numbers[-1]) == numbers[1:-1]
+
+
+_raw = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+    st.lists(st.floats(), min_size=1, max_size=4),
+    st.datetimes(timezones=st.just(UTC)),
+)
+_moment = st.none() | st.datetimes(timezones=st.just(UTC))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), _raw, st.integers(0, 2**32 - 1), _moment, _moment, st.booleans()), max_size=8)
+)
+def test_whatever_a_server_sends_is_a_reading_or_rejected(sent: list[tuple[Any, ...]]) -> None:
+    items = [item(handle, raw, status=status, source=one, server=two) for handle, raw, status, one, two, _ in sent]
+    for made, (*_, empty) in zip(items, sent, strict=True):
+        if empty:
+            made.Value = None
+    found = decoded(*items)
+    assert len(found.readings) + len(found.rejected) == len(items)
+    assert (found.readings["quality"][np.isnan(found.readings["value"])] == Quality.BAD).all()
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_a_server_sends_are_a_value_or_an_error_of_the_library(sent: bytes) -> None:
+    """What the library raises for them is what the session turns into its one error."""
+    try:
+        value = variant_from_binary(Buffer(sent))
+    except (UaError, *_UNDECODABLE):
+        return
+    items = [ua.MonitoredItemNotification(ua.IntegerId(0), ua.DataValue(value))]
+    found = decode(items, TAGS, NAMES, RECEIVED_US, np.zeros(2, np.int64))
+    assert len(found.readings) + len(found.rejected) == 1

@@ -26,7 +26,7 @@ from wellos.pki import TrustFolder, application_uri, read_certificate, thumbprin
 from wellos.pki_check import faults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 KEY = cert_gen.generate_private_key()
@@ -79,7 +79,7 @@ class SecuredField(Field):
         self.users = Users()
         self.presented = presented
 
-    async def start(self, names: list[str]) -> None:
+    async def start(self, names: list[str], others: Sequence[str] = ()) -> None:  # noqa: ARG002 - not used here
         self.server = Server(user_manager=self.users)
         await self.server.init()
         await self.server.set_application_uri(SERVER_URI)
