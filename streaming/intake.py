@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streaming.counters import Counters
     from streaming.delivery import Rejected
     from streaming.leases import Tenure
-    from streaming.validate import Validator
+    from streaming.validate import State, StateFile, Validator
     from wellos.clock import Clock
     from wellos.readings import Readings
     from wellos.registry import Connection
@@ -106,6 +106,16 @@ class Intake:
         if self._queued_rows >= _MOST_ROWS:
             self._room.clear()
         self._ready.set()
+
+    async def save(self) -> None:
+        """Write down what the checks know, so that a restart goes on with it."""
+        if self._memory is not None:
+            state, generation = await self._worker.run(self._take_state, self._memory)
+            await asyncio.to_thread(self._memory.write, state, generation)
+
+    def _take_state(self, memory: StateFile) -> tuple[State, int]:
+        with self._lock:
+            return self._validator.state(), memory.turn()
 
     async def settled(self) -> None:
         """Wait until all that was delivered so far is durable."""
@@ -208,6 +218,8 @@ class Intake:
         entries = []
         with self._lock:
             checked = self._validator.check(shares, self._clock.micros())
+        if self._memory is not None:
+            self._memory.note([(item.connection_id, episode) for item in checked for episode in item.episodes])
         for item in checked:
             deliveries = by_connection.get(item.connection_id, [])
             entry = Entry(

@@ -15,7 +15,8 @@ source's history (`Flag.HISTORICAL`), and those that are not newer than all befo
 """
 
 from streaming.validate.limits import physical_limits
+from streaming.validate.statefile import StateFile
 from streaming.validate.thresholds import Thresholds
 from streaming.validate.validator import Checked, Share, State, Validator
 
-__all__ = ["Checked", "Share", "State", "Thresholds", "Validator", "physical_limits"]
+__all__ = ["Checked", "Share", "State", "StateFile", "Thresholds", "Validator", "physical_limits"]

@@ -103,7 +103,7 @@ class Definitions(Columns):
         "roc": ("f8", 0),
         "hold": ("i8", 0),
         "well": ("i4", 0),
-        "by_exception": ("?", 0),
+        "paced": ("?", 0),
         "drive": ("?", 0),
         "running_above": ("f8", 0),
         "scored": ("?", 0),
@@ -129,7 +129,8 @@ class Definitions(Columns):
     hold: Ints
     """How long a reading stands for what follows, microseconds."""
     well: NDArray[np.int32]
-    by_exception: Bools
+    paced: Bools
+    """How long it may stand still is learnt: by exception, or a totaliser, which moves by whole steps."""
     drive: Bools
     """Its running says that the well is on."""
     running_above: Floats
@@ -173,7 +174,7 @@ class Definitions(Columns):
         hold = tag.interval_s * 1e6 * (3 if tag.mode == "poll" else 1.5)
         self.hold[row] = min(max(hold, _LEAST_HOLD_US), _MOST_HOLD_US)
         self.well[row] = self._wells.setdefault((tag.tenant_id, tag.well), len(self._wells) + 1)
-        self.by_exception[row] = tag.mode == "rbe"
+        self.paced[row] = tag.mode == "rbe" or tag.quantity in _COUNTS
         self.drive[row] = tag.quantity in _DRIVES
         self.running_above[row] = (tag.low or 0.0) + span * _RUNNING_SPAN
         self.scored[row] = tag.quantity not in _COUNTS

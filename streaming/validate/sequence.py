@@ -5,11 +5,12 @@ here: it ends what the one before it stood for, and nothing is compared with it.
 
 `spike`: a GOOD reading above, or below, both its neighbours (each GOOD and within the hold) by more than max(6 noise,
 5 % of span), or by more than `rate_of_change` allows both ways. It is known when the next reading comes, and so the
-stored quality stays; it is its own finding, and no rate of change.
+stored quality stays. Of a rate, current, frequency or speed both neighbours must be above 2 % of span: a motor's inrush
+is none. A spike is its own finding, and no rate of change.
 
 Noise is 0.886 times the mean difference of neighbours, the standard deviation where errors are normal and independent.
 It is renewed with each hour of source time, from that hour and a fading share of those before (23/24 an hour), once
-there are 60 differences.
+there are 60 differences; no spike is looked for before that.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _FADES = 23 / 24
 _LEAST_DIFFERENCES = 60
 _SIGMA = 0.8862269254527579  # sqrt(pi) / 2
 _SPIKE_NOISE, _SPIKE_SPAN = 6.0, 0.05
+_TINY = 1e-300  # known, and as good as none
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ class Sequence(Columns):
         rise = np.where((time1 - time2 <= hold) & (time2 != 0), value1 - value2, np.nan)
         fall = np.where((time - time1 <= hold) & (time1 != 0), value - value1, np.nan)
         spike, height, least = self._spikes(known, tag, rise, fall, time1 - time2, time - time1)
+        # What starts or stops is no spike: a motor's inrush has a neighbour at rest.
+        spike &= ~known.drive[tag] | (np.minimum(value, value2) > known.running_above[tag])
         self._learn(tag, first, fall)
         rows = np.flatnonzero(spike)
         spikes = Findings(
@@ -148,9 +152,8 @@ class Sequence(Columns):
         height: Floats = np.where(rise * fall < 0, np.minimum(np.abs(rise), np.abs(fall)), 0.0)
         span, noise = known.span[tag], self.noise[tag]
         least = np.maximum(np.maximum(_SPIKE_NOISE * noise, _SPIKE_SPAN * span), known.floor[tag])
-        least[(noise == 0) & (span == 0)] = np.inf
         longest = np.maximum(np.maximum(rising, falling), MINUTE_US) / MINUTE_US
-        least = np.minimum(least, known.roc[tag] * longest)
+        least = np.where(noise == 0, np.inf, np.minimum(least, known.roc[tag] * longest))
         return height > least, height, least
 
     def _renew_noise(self, own: Rows, time: Ints) -> None:
@@ -161,7 +164,7 @@ class Sequence(Columns):
             return
         enough = self.differences[own] >= _LEAST_DIFFERENCES
         sure = own[enough]
-        self.noise[sure] = _SIGMA * self.difference_sum[sure] / self.differences[sure]
+        self.noise[sure] = np.maximum(_SIGMA * self.difference_sum[sure] / self.differences[sure], _TINY)
         fades = np.where(self.hour[own] == 0, 1.0, _FADES ** np.minimum(hour - self.hour[own], 1000))
         self.differences[own] *= fades
         self.difference_sum[own] *= fades
@@ -172,7 +175,7 @@ class Sequence(Columns):
         size = np.where(known, np.abs(fall), 0.0)
         # One spike must not teach that spikes are noise.
         noise = self.noise[tag]
-        size = np.where(noise > 0, np.minimum(size, _SPIKE_NOISE * noise), size)
+        size = np.where(noise > _TINY, np.minimum(size, _SPIKE_NOISE * noise), size)
         starts = np.flatnonzero(first)
         if len(starts) == len(tag):
             self.differences[tag] += known

@@ -4,12 +4,13 @@ A change is a difference of neighbouring GOOD readings of at least half of max(r
 neither is known. Once a minute of platform time a tag is found stuck (WARN; ERROR after 24 h) that has not changed
 
 * if polled: for 30 readings and for 30 minutes;
-* if by exception: for an hour and for 3 times the 99.9th percentile of its own last intervals between changes (by
-  half-octaves, from 100 changes on; an interval that was itself found stuck is not learnt),
+* if by exception, or a totaliser: for an hour and for 3 times the 99.9th percentile of its own last intervals between
+  changes (by half-octaves, from 100 changes on; an interval that was itself found stuck is not learnt),
 
 while its well is on: another tag of the well changed that much later, and, where the well has other tags that say so
-(rate, current, speed, frequency), one of them reads above 2 % of its span. So nothing is said of the only tag of a
-well, nor of a connection that is frozen as a whole. A run that began and ended within one batch is not seen.
+(rate, current, speed, frequency), one of them reads above 2 % of its span; time at rest does not count. So nothing is
+said of the only tag of a well, nor of a connection that is frozen as a whole. A run that began and ended within one
+batch is not seen.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Stuck(Columns):
         "value": ("f8", 0),
         "seen": ("i8", 0),
         "changed": ("i8", 0),
+        "rested": ("i8", 0),
         "polls": ("i8", 0),
         "intervals": ("u2", _BINS),
     }
@@ -57,10 +59,12 @@ class Stuck(Columns):
     """Its source time; 0: none yet."""
     changed: Ints
     """Source time of the last change."""
+    rested: Ints
+    """Source time at which its well was last known to be off."""
     polls: Ints
     """GOOD readings since."""
     intervals: NDArray[np.uint16]
-    """How many intervals between changes of a tag by exception were of 2^(i/2) seconds or more, up to the next i."""
+    """How many intervals between changes of a paced tag were of 2^(i/2) seconds or more, up to the next i."""
 
     def __init__(self, after_s: float) -> None:
         """Start without tags."""
@@ -109,7 +113,7 @@ class Stuck(Columns):
     def _learn(self, known: Definitions, tag: Rows, time: Ints) -> None:
         first = first_of(tag)
         before = shifted(time, first, self.changed[tag])
-        rows = np.flatnonzero(known.by_exception[tag] & (before != 0))
+        rows = np.flatnonzero(known.paced[tag] & (before != 0))
         tag, interval = tag[rows], time[rows] - before[rows]
         seldom = np.flatnonzero(interval > _HOUR_US)
         if len(seldom):
@@ -122,7 +126,7 @@ class Stuck(Columns):
         self.intervals[full] //= 2
 
     def _longest(self, tag: Rows) -> Ints:
-        """Return how long each of these tags by exception may stand still; endless while not known."""
+        """Return how long each of these paced tags may stand still; endless while not known."""
         counts = self.intervals[tag].astype(np.int64)
         total = counts.sum(axis=1)
         enough = np.cumsum(counts, axis=1) >= _SHARE * total[:, None]
@@ -137,30 +141,29 @@ class Stuck(Columns):
             over = np.flatnonzero((episodes.start[:, k] != 0) & (self.changed > episodes.start[:, k]))
             episodes.last[over, k] = self.changed[over]
             episodes.close(k, over)
-        moved = self._moved_of(known)[known.well] if known.wells else self.seen * 0
-        others = moved - self.changed
-        still = np.where(known.by_exception, others, np.minimum(self.seen - self.changed, others))
-        long = np.where(known.by_exception, _HOUR_US, self._after_us)
-        enough = known.by_exception | (self.polls >= _POLLS)
+        moved = self._moved_of(known)[known.well]
+        self.rested = np.where(self._on(known), self.rested, moved)
+        since = np.maximum(self.changed, self.rested)
+        still = np.where(known.paced, moved, np.minimum(self.seen, moved)) - since
+        long = np.where(known.paced, _HOUR_US, self._after_us)
+        enough = known.paced | (self.polls >= _POLLS)
         tag = np.flatnonzero((self.changed != 0) & (known.connection != 0) & enough & (still >= long))
         if not len(tag):
             return
-        rare = known.by_exception[tag]
+        paced = known.paced[tag]
         allowed = np.full(len(tag), self._after_us)
-        allowed[rare] = self._longest(tag[rare])
-        kept = (still[tag] > allowed - 1) & self._on(known, tag)
+        allowed[paced] = self._longest(tag[paced])
+        kept = still[tag] >= allowed
         tag, allowed = tag[kept], allowed[kept]
-        hours = still[tag] / _HOUR_US
         episodes.limit[tag, k] = allowed / _HOUR_US
-        episodes.stand("stuck", tag, self.changed[tag], self.seen[tag], hours, self.value[tag], still[tag] >= _ERROR_US)
+        hours, error = still[tag] / _HOUR_US, still[tag] >= _ERROR_US
+        episodes.stand("stuck", tag, since[tag], self.seen[tag], hours, self.value[tag], error)
 
-    def _on(self, known: Definitions, tag: Rows) -> Bools:
+    def _on(self, known: Definitions) -> Bools:
         """Mask the tags of which another one says that the well runs, or no other could say."""
-        drives = np.flatnonzero(known.drive & (known.connection != 0))
-        runs = self.value[drives] > known.running_above[drives]
-        could = np.bincount(known.well[drives], minlength=known.wells)
-        do = np.bincount(known.well[drives[runs]], minlength=known.wells)
-        own = known.drive[tag]
-        own_runs = own & (self.value[tag] > known.running_above[tag])
-        on: Bools = (do[known.well[tag]] - own_runs > 0) | (could[known.well[tag]] - own == 0)
+        drives = known.drive & (known.connection != 0)
+        runs = drives & (self.value > known.running_above)
+        could = np.bincount(known.well[drives], minlength=known.wells)[known.well]
+        do = np.bincount(known.well[runs], minlength=known.wells)[known.well]
+        on: Bools = (do - runs > 0) | (could - drives == 0)
         return on
