@@ -41,6 +41,7 @@ _NOBODY = 0
 """Connection of the empty delivery by which `settled` learns how far the intake is; the registry counts from 1."""
 _FULL_RETRY_S = 0.5
 _SHED_EVERY_S = 10.0
+_REMEMBER_S = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +72,13 @@ class Intake:
         counters: Counters,
         on_durable: Callable[[Sequence[tuple[str, Readings]]], None],
         tenure: Tenure | None = None,
+        memory: StateFile | None = None,
     ) -> None:
-        """`on_durable` is called on the event loop with (tenant, readings) of each commit; no `tenure`: term 0."""
+        """`on_durable` is called on the event loop with (tenant, readings) of each commit; no `tenure`: term 0.
+
+        `memory`, already loaded, keeps what the checks know; without it a restart forgets.
+        """
+        self._memory = memory
         self._tenure = tenure
         self._journal, self._validator, self._clock, self._counters = journal, validator, clock, counters
         self._on_durable = on_durable
@@ -106,6 +112,12 @@ class Intake:
         if self._queued_rows >= _MOST_ROWS:
             self._room.clear()
         self._ready.set()
+
+    async def remember(self) -> None:
+        """Write down what the checks know, for ever."""
+        while True:
+            await asyncio.sleep(_REMEMBER_S)
+            await self.save()
 
     async def save(self) -> None:
         """Write down what the checks know, so that a restart goes on with it."""

@@ -27,7 +27,7 @@ from streaming.sinks.hot import HotSink
 from streaming.sinks.warm import WarmSink
 from streaming.spool import Journal
 from streaming.supervise import Supervisor
-from streaming.validate import Thresholds, Validator
+from streaming.validate import StateFile, Thresholds, Validator
 from streaming.vitals import Vitals
 from streaming.watch import RegistryWatch
 from wellos.errors import WellosError
@@ -69,7 +69,11 @@ class Pipeline:
         self._counters = Counters()
         validator = Validator(Thresholds.of(settings))
         self._tenure = Tenure(self._clock, settings.lease_s, read_leases(settings.data_dir))
-        self._intake = Intake(self._journal, validator, self._clock, self._counters, self._durable, self._tenure)
+        memory = StateFile(settings.data_dir)
+        memory.load(validator)
+        self._intake = Intake(
+            self._journal, validator, self._clock, self._counters, self._durable, self._tenure, memory
+        )
         self._warm = WarmSink(settings, self._journal.spool_id, self._clock)
         self._drain = Drain(self._journal, self._warm, self._clock, self._counters, settings.sink_batch_rows)
         self._hot = HotSink(settings, self._clock, str(self._journal.spool_id))
@@ -112,6 +116,7 @@ class Pipeline:
         server = Server(application(metrics, self._not_ready, lambda: self._vitals.level.warning))
         parts: list[Coroutine[Any, Any, None]] = [
             self._intake.run(),
+            self._intake.remember(),
             self._drain.run(),
             self._assignment.follow_registry(),
             self._assignment.keep_leases(),
@@ -146,6 +151,7 @@ class Pipeline:
         await _within(1.0, "adapters", self._running.stop())
         if not failed:
             await _within(1.0, "intake", self._intake.settled())
+            await _within(0.5, "checks", self._intake.save())
             await _within(0.5, "leases", self._assignment.release())
             if self._drain.available:
                 await _within(_DRAIN_S, "drain", self._drain.caught_up())

@@ -41,7 +41,7 @@ class Memory:
         self, known: Definitions, readers: Sequence, statistics: Statistics, stuck: Stuck, episodes: Episodes
     ) -> None:
         """Read and write these."""
-        self._known, self._stuck, self._episodes = known, stuck, episodes
+        self._known, self._readers, self._stuck, self._episodes = known, readers, stuck, episodes
         self._parts: dict[str, Columns] = {
             "sequence": readers,
             "statistics": statistics,
@@ -110,6 +110,7 @@ class Memory:
                 chosen = np.ones(len(tags), np.bool_) if part == "episodes" else same
                 self._give_back(part, tags[chosen], at[chosen])
             self._used[at] = True
+            self._readers.heard[tags] = 0  # nobody could be heard while we were away
             self._stuck.remember_wells(self._known, tags[same])
         self._lay_over(every)
         self._episodes.recount()

@@ -2,12 +2,12 @@
 
 | file | content |
 |---|---|
-| `validator-N.npz` | the whole state at some moment, an uncompressed NumPy archive; replaced whole, about once a minute |
+| `validator-N.npz` | the whole state at some moment, a NumPy archive; replaced whole, about once a minute |
 | `validator-N-G.jsonl` | what was said of episodes since state G was taken, a line each, before the spool has it |
 
 N is the number of the process in the folder. A state names its generation G: with it are read the lines of G and later.
 So after kill -9 at most a minute of statistics is missing, and no episode: one that is open stays open, under the same
-start. The lines are flushed, not synced: a power cut may lose the last ones, and then an episode that was opened in
+start. The lines are written, not synced: a power cut may lose the last ones, and then an episode that was opened in
 that minute is never ended. A file that cannot be read is set aside, and the checks start afresh.
 """
 
@@ -17,7 +17,7 @@ import json
 import os
 import zlib
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -48,7 +48,6 @@ class StateFile:
         self._folder, self._name = folder, f"validator-{number}"
         self._path = folder / f"{self._name}.npz"
         self._generation = 0
-        self._lines: TextIO | None = None
         self._told = False
 
     def load(self, validator: Validator) -> None:
@@ -72,24 +71,17 @@ class StateFile:
     def note(self, said: Iterable[tuple[int, Episode]]) -> None:
         """Write down what is being said of (connection, episode)s."""
         lines = [json.dumps([connection_id, asdict(episode)], separators=(",", ":")) for connection_id, episode in said]
-        if not lines or self._lines is None:
+        if not lines:
             return
         try:
-            self._lines.write("".join(f"{line}\n" for line in lines))
-            self._lines.flush()
+            with self._lines_of(self._generation).open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
         except OSError as error:
             self._tell(error)
 
     def turn(self) -> int:
         """Begin the lines of the next generation; return its number, for the state that is taken at this moment."""
-        if self._lines is not None:
-            self._lines.close()
         self._generation += 1
-        try:
-            self._lines = (self._folder / f"{self._name}-{self._generation}.jsonl").open("a", encoding="utf-8")
-        except OSError as error:
-            self._lines = None
-            self._tell(error)
         return self._generation
 
     def write(self, state: State, generation: int) -> None:
@@ -111,7 +103,7 @@ class StateFile:
         self._told = False
 
     def _read(self) -> tuple[State, int]:
-        with np.load(self._path, allow_pickle=False) as archive:
+        with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if int(arrays.pop("schema")) != _SCHEMA:
             raise ValueError("it was written by another version")
