@@ -118,6 +118,8 @@ class MqttAdapter:
                 messages = await link.messages(_MESSAGES_A_DELIVERY)
                 if messages:
                     await self._deliver(link, messages, emit)
+                else:
+                    self._status.heard_us = self._clock.micros()
         finally:
             connected, self._link = self._link is not None, None
             if connected and not link.timed_out:

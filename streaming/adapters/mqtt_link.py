@@ -65,7 +65,7 @@ class Link(asyncio.Protocol):
         self._mid = 0
         self._unanswered = 0
         self._lost = ""
-        self._paused = self._stuck = False
+        self._paused = self._stuck = self._lives = False
         self.timed_out = False
 
     @property
@@ -106,12 +106,19 @@ class Link(asyncio.Protocol):
             self._send(wire.unsubscribe_packet(version, self._next_mid(), some))
 
     async def messages(self, most: int) -> list[Message]:
-        """Wait for messages and return at most `most`; ConnectionLost at the end."""
+        """Wait for messages and return at most `most`, none when the broker only showed that it lives.
+
+        ConnectionLost at the end.
+        """
         while not self._inbox:
             if self._lost:
                 raise ConnectionLost(f"{self.address}: {self._lost}")
+            if self._lives:
+                self._lives = False
+                return []
             self._wake.clear()
             await self._wake.wait()
+        self._lives = False
         taken: list[Message] = []
         size = 0
         while self._inbox and len(taken) < most and size < _DELIVERY_BYTES:
@@ -223,15 +230,9 @@ class Link(asyncio.Protocol):
 
     def _answer(self, kind: int, body: bytes) -> None:
         if kind == wire.CONNACK:
-            answer = wire.connack_of(body, self._config.version)
-            if answer.refusal:
-                self._fail(f"the broker refused us: {answer.refusal}")
-            elif not self._connected.done():
-                if answer.keep_alive_s is not None:
-                    self._keep_alive_s = answer.keep_alive_s or _KEEP_ALIVE_S
-                self._connected.set_result(answer.present)
+            self._welcomed(wire.connack_of(body, self._config.version))
         elif kind == wire.SUBACK:
-            refused = wire.refused_filters(body, self._config.version)
+            refused = wire.refused_filters(body, self._config.version, self._config.qos)
             self._unanswered -= 1
             if refused:
                 self._fail(f"the broker refused a subscription: {', '.join(sorted(set(refused)))}")
@@ -239,8 +240,19 @@ class Link(asyncio.Protocol):
                 self._subscribed.set_result(None)
         elif kind == wire.DISCONNECT:
             self._fail(wire.disconnect_reason(body))
-        elif kind not in (wire.UNSUBACK, wire.PINGRESP):
+        elif kind == wire.PINGRESP:
+            self._lives = True
+            self._wake.set()
+        elif kind != wire.UNSUBACK:
             raise wire.WireError(f"a packet of type {kind >> 4}")
+
+    def _welcomed(self, answer: wire.Connack) -> None:
+        if answer.refusal:
+            self._fail(f"the broker refused us: {answer.refusal}")
+        elif not self._connected.done():
+            if answer.keep_alive_s is not None:
+                self._keep_alive_s = answer.keep_alive_s or _KEEP_ALIVE_S
+            self._connected.set_result(answer.present)
 
     def _keep_alive(self) -> None:
         """Show that we live, and give up a broker that does not; one that we do not read says nothing to us."""

@@ -221,15 +221,19 @@ def connack_of(body: bytes, version: int) -> Connack:
     return Connack(present, refusal, None if keep_alive is None else int.from_bytes(keep_alive))
 
 
-def refused_filters(body: bytes, version: int) -> list[str]:
-    """Return why filters of a SUBACK were refused, one text each."""
+def refused_filters(body: bytes, version: int, qos: int) -> list[str]:
+    """Return why filters of a SUBACK were refused, or not granted at our QoS, one text each."""
     start = 2
     if version == _VERSION_5:
         length, place = _number(body, 2, len(body))
         if not place:
             raise WireError("an answer to SUBSCRIBE that is too short")
         start = place + length
-    return [_reason("SUBACK", code, {}) for code in body[start:] if code >= _FAILURE]
+    return [
+        _reason("SUBACK", code, {}) if code >= _FAILURE else f"it grants QoS {code} only (qos: {code} takes the losses)"
+        for code in body[start:]
+        if code >= _FAILURE or code < qos
+    ]
 
 
 def disconnect_reason(body: bytes) -> str:

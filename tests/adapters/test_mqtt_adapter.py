@@ -203,8 +203,11 @@ async def test_a_frozen_broker_is_a_lost_connection(
     status, collector = Status(), Collector()
     async with running(connection_to(own_mqtt_broker.port, "frozen"), collector, status) as session:
         await collector.until(lambda: status.state == "connected")
-        heard = status.heard_us
+        connected = status.heard_us
+        await collector.until(lambda: status.heard_us > connected)
         own_mqtt_broker.freeze()
+        await asyncio.sleep(0.1)
+        heard = status.heard_us
         assert "Keep alive" in str(await session.lost())
     own_mqtt_broker.thaw()
     assert status.heard_us == heard, "a peer that fell silent was last heard before"

@@ -92,7 +92,7 @@ def test_any_bytes_raise_only_the_documented_error(version: int, data: list[byte
                 if kind == wire.CONNACK:
                     wire.connack_of(body, version)
                 elif kind == wire.SUBACK:
-                    wire.refused_filters(body, version)
+                    wire.refused_filters(body, version, 1)
                 elif kind == wire.DISCONNECT:
                     wire.disconnect_reason(body)
     except WireError:
@@ -102,7 +102,7 @@ def test_any_bytes_raise_only_the_documented_error(version: int, data: list[byte
 @VERSIONS
 @given(body=st.binary(max_size=60))
 def test_any_answer_raises_only_the_documented_error(version: int, body: bytes) -> None:
-    for decode in (lambda: wire.connack_of(body, version), lambda: wire.refused_filters(body, version)):
+    for decode in (lambda: wire.connack_of(body, version), lambda: wire.refused_filters(body, version, 1)):
         try:
             decode()
         except WireError:
@@ -135,8 +135,11 @@ def test_the_broker_says_why() -> None:
     assert wire.connack_of(b"\0\0\3\x13\0\5", 5) == wire.Connack(present=False, refusal="", keep_alive_s=5)
     assert wire.connack_of(b"\0\x87\5\x1f\0\2no", 5).refusal == "Not authorized: no"
     assert wire.connack_of(b"\0\xfe\0", 5).refusal == "code 254"
-    assert wire.refused_filters(b"\0\1\0\1\x80", 4) == ["Unspecified error"]
-    assert wire.refused_filters(b"\0\1\0\1\x9e", 5) == ["Shared subscription not supported"]
+    assert wire.refused_filters(b"\0\1\1\1\x80", 4, 1) == ["Unspecified error"]
+    assert wire.refused_filters(b"\0\1\0\1\x9e", 5, 1) == ["Shared subscription not supported"]
+    assert wire.refused_filters(b"\0\1\0", 4, 0) == []
+    (granted,) = wire.refused_filters(b"\0\1\1\0", 4, 1)
+    assert "QoS 0 only" in granted
     assert wire.disconnect_reason(b"\x8e\0") == "Session taken over"
 
 

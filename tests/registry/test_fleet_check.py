@@ -268,7 +268,10 @@ def test_tags_found_by_their_topic_need_no_address() -> None:
     (problem,) = problems_of(
         tags(text.replace("topics", "payload: sparkplug, topics"), "{name: a, well: PB-001, address: 'g/n:m'}")
     )
-    assert problem.field == "tenants[0].connections[0].config.topics"
+    assert (problem.field, problem.message) == (
+        "tenants[0].connections[0].config",
+        "topics does nothing for Sparkplug B",
+    )
 
 
 def test_overlapping_registers_of_other_types_are_allowed() -> None:

@@ -102,6 +102,19 @@ def test_refused(protocol: str, config: dict[str, Any], field: str, message: str
     assert remedy in problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"payload": "sparkplug", "time_pointer": "/t"}, "time_pointer does nothing for Sparkplug B"),
+        ({"value_pointer": "/v"}, "value_pointer does nothing without topics"),
+        ({"row_value_pointer": "/v"}, "row_value_pointer does nothing without rows_pointer"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        MqttConfig.parse({"url": "mqtt://b", **config})
+
+
 def test_all_mistakes_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         ModbusConfig.parse({"hots": "a", "port": -1, "retries": 1.5})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from wellos.protocols.config import Credentials, address_problem, url_of
 from wellos.protocols.mqtt_topics import MAX_TOPIC_BYTES, TopicTemplate, check_filter, covers, parse_template
@@ -27,6 +27,9 @@ __all__ = [
     "parse_sparkplug",
 ]
 
+_PLAIN_ONLY = frozenset(
+    {"topics", "value_pointer", "time_pointer", "date_pointer", "timezone", "quality_pointer", "rows_pointer"}
+)
 _SPARKPLUG = "group/node:metric or group/node/device:metric"
 
 
@@ -142,12 +145,16 @@ class MqttConfig(Credentials):
             )
         return group
 
-    @field_validator("topics")
-    @classmethod
-    def _plain_only(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if topics and info.data.get("payload") == "sparkplug":
-            raise ValueError("do nothing for Sparkplug B, whose topics are fixed | Remove them")
-        return topics
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        """Refuse what was written and would do nothing."""
+        idle = {"topics": ("value_pointer",), "rows_pointer": ("row_name_pointer", "row_value_pointer")}
+        for needed, names in idle.items():
+            if not self.model_fields_set & {needed} and (found := self.model_fields_set.intersection(names)):
+                raise ValueError(f"{min(found)} does nothing without {needed} | Add {needed}, or remove it")
+        if self.payload == "sparkplug" and (found := self.model_fields_set.intersection(_PLAIN_ONLY)):
+            raise ValueError(f"{min(found)} does nothing for Sparkplug B | Remove it")
+        return self
 
     def templates(self) -> tuple[TopicTemplate, ...]:
         """Return `topics`, parsed, those that say most first."""
