@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wellos.protocols.opcua import OpcUaConfig
 
-__all__ = ["MAX_MESSAGE_BYTES", "SessionClient", "close_session", "open_session", "server_certificates"]
+__all__ = ["MAX_MESSAGE_BYTES", "POLICIES", "SessionClient", "close_session", "open_session", "server_certificates"]
 
 MAX_MESSAGE_BYTES = 16 << 20
 """Most that a server may send as one message."""
@@ -41,6 +41,8 @@ _MODES = {
     "Sign": ua.MessageSecurityMode.Sign,
     "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
 }
+POLICIES = tuple(_POLICIES)
+"""Names of the security policies, the usual one first."""
 _NONE = security_policies.SecurityPolicyNone.URI
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from asyncua.ua.uaerrors import UaError
 from cryptography.hazmat.primitives import hashes
 
-from wellos.opcua_client import server_certificates
+from wellos.errors import ConfigurationError, Problem, RetryableError
+from wellos.files import replace_file
+from wellos.opcua_browse import Walk, browse, node_of
+from wellos.opcua_client import POLICIES, close_session, open_session, server_certificates
+from wellos.opcua_fragment import fragment, unknown_units
 from wellos.pki import TrustFolder, read_certificate, thumbprint
 from wellos.pki_check import host_names
+from wellos.protocols.opcua import OpcUaConfig, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +84,69 @@ def certificate() -> None:
     for line in _described(read_certificate(file)):
         click.echo(line)
     click.echo(f"file          {file}")
+
+
+@opcua.command(name="browse")
+@click.argument("url")
+@click.option("--node", default="i=85", show_default=True, help="Where to begin, as a fleet file writes a node.")
+@click.option("--depth", type=click.IntRange(1, 50), default=10, show_default=True, help="Levels below it.")
+@click.option("--most", type=click.IntRange(1, 100_000), default=10_000, show_default=True, help="Most nodes to visit.")
+@click.option("--tenant", default="tenant", show_default=True, metavar="SLUG", help="Tenant of the fleet file.")
+@click.option("--well", default="WELL-1", show_default=True, help="Well that all tags are put on.")
+@click.option("--connection", default="opcua", show_default=True, help="Name of the connection.")
+@click.option("--user", help="User name; without one the login is anonymous.")
+@click.option(
+    "--password-variable", default="OPCUA_PASSWORD", show_default=True, metavar="NAME",
+    help="Environment variable with the password of --user; the fleet file refers to it.",
+)  # fmt: skip
+@click.option(
+    "--security-mode",
+    type=click.Choice(["SignAndEncrypt", "Sign", "None"]),
+    default="SignAndEncrypt",
+    show_default=True,
+)
+@click.option("--security-policy", type=click.Choice(POLICIES), default=POLICIES[0], show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there, whole or not at all.")
+def browse_(url: str, **options: Any) -> None:  # noqa: ANN401 - click's values
+    """Write a fleet file with every number that the server at URL offers, to be cut to what is wanted.
+
+    Nodes are named by namespace URI, units and ranges taken where the server has them.
+    """
+    config: dict[str, Any] = {"url": url, "security_mode": options["security_mode"]}
+    if options["security_mode"] != "None":
+        config["security_policy"] = options["security_policy"]
+    if options["user"]:
+        config |= {"user": options["user"], "password": f"${{{options['password_variable']}}}"}
+    else:
+        config["anonymous"] = True
+    walk = asyncio.run(_walk(OpcUaConfig.parse(config), options))
+    names = {name: options[name] for name in ("tenant", "well", "connection")}
+    text = fragment(walk.variables, config=config, **names)
+    if options["output"] is None:
+        click.echo(text, nl=False)
+    else:
+        replace_file(options["output"], text)
+    click.echo(f"{len(walk.variables):,} tags of {walk.seen:,} nodes", err=True)
+    if walk.cut:
+        click.echo("warning: there is more: see --depth, --most and --node", err=True)
+    for unit in unknown_units(walk.variables):
+        click.echo(f"warning: no unit of a tag: {unit}: left out", err=True)
+
+
+async def _walk(config: OpcUaConfig, options: dict[str, Any]) -> Walk:
+    address = parse_address(options["node"])
+    client = await open_session(config)
+    try:
+        start = node_of(address, [str(uri) for uri in await client.get_namespace_array()])
+        if start is None:
+            remedy = "Give a node that the server has."
+            problem = Problem("the server does not know this namespace", remedy, field="--node", value=options["node"])
+            raise ConfigurationError([problem])
+        return await browse(client, start, depth=options["depth"], most=options["most"])
+    except (UaError, OSError, TimeoutError, ValueError) as error:
+        raise RetryableError(f"{config.url}: {str(error) or type(error).__name__}") from error
+    finally:
+        await close_session(client)
 
 
 def _presented(source: str) -> list[x509.Certificate]:
