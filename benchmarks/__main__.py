@@ -15,6 +15,7 @@ BENCHMARKS = {
     "latency": "benchmarks.latency",
     "memory": "benchmarks.memory",
     "merge": "benchmarks.merge",
+    "validate": "benchmarks.validate",
 }
 
 

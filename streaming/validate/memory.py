@@ -63,8 +63,12 @@ class Memory:
             "meaning": self._known.meaning[tags],
             "owner": self._known.owner[tags],
         }
+        # Of episodes those rows alone that say anything: there are ten checks a tag, and faults are rare.
+        told = np.flatnonzero(((self._episodes.start != 0) | (self._episodes.quiet_until != 0)).any(axis=1)[tags])
+        arrays["episodes.at"] = told
         for part, columns in self._parts.items():
-            arrays |= {f"{part}.{name}": values for name, values in columns.take(tags).items()}
+            rows = tags[told] if columns is self._episodes else tags
+            arrays |= {f"{part}.{name}": values for name, values in columns.take(rows).items()}
         return arrays
 
     def put(
@@ -72,21 +76,25 @@ class Memory:
     ) -> list[tuple[int, Episode]]:
         """Keep what `take` gave until its tags are configured; `said`: (connection, episode) since, in order.
 
-        Returns those of whole connections. ValueError when an array is missing or not like it should be.
+        Returns those of whole connections. LookupError or ValueError when an array is missing or of another form.
         """
         tags = np.asarray(saved["tag_id"], np.int64) if saved else np.zeros(0, np.int64)
+        told = np.asarray(saved["episodes.at"], np.intp) if saved else np.zeros(0, np.intp)
+        taken: dict[str, NDArray[np.generic]] = {name: saved[name] for name in ("meaning", "owner") if saved}
         for part, columns in self._parts.items() if saved else ():
+            length = len(told) if columns is self._episodes else len(tags)
             for name, (dtype, width) in columns.SPEC.items():
                 array = saved.get(f"{part}.{name}")
-                if (
-                    array is None
-                    or array.dtype != dtype
-                    or array.shape != ((len(tags), width) if width else tags.shape)
-                ):
+                if array is None or array.dtype != dtype or array.shape != ((length, width) if width else (length,)):
                     raise ValueError(f"{part}.{name} is missing or of another form")
+                if columns is self._episodes:
+                    full: NDArray[np.generic] = np.zeros((len(tags), width), dtype)
+                    full[told] = array
+                    array = full
+                taken[f"{part}.{name}"] = array
         if (np.diff(tags) <= 0).any() or (tags < 0).any():
             raise ValueError("tag_id is not in order")
-        self._saved, self._tags, self._used = saved, tags, np.zeros(len(tags), np.bool_)
+        self._saved, self._tags, self._used = taken, tags, np.zeros(len(tags), np.bool_)
         whole = []
         for connection_id, episode in said:
             if episode.tag_id is None:

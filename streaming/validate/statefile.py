@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["StateFile"]
 
 _SCHEMA = 1
-_UNREADABLE = (BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError)
+_UNREADABLE = (BadZipFile, zlib.error, ValueError, LookupError, TypeError, EOFError)
 
 log = structlog.get_logger(__name__)
 
