@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from streaming.link import cut, watch_peer
+from streaming.link import cut, have_us_watched, watch_peer
 from wellos.clock import pace
 from wellos.storage import warm
 from wellos.storage.sql import query
@@ -189,6 +189,7 @@ class LeaseTable:
             self._connection = connection
             with _closing_on_error(self):
                 watch_peer(connection)
+                have_us_watched(connection, self._ttl_s)
                 connection.execute(f"SET statement_timeout = '{round(self._ttl_s * 400)}ms'")
                 if self._answered_at is None:
                     row = connection.execute("SELECT clock_timestamp() - pg_postmaster_start_time()").fetchone()

@@ -12,7 +12,7 @@ from psycopg import OperationalError
 if TYPE_CHECKING:
     from wellos.storage.warm import PgConnection
 
-__all__ = ["cut", "watch_peer"]
+__all__ = ["cut", "have_us_watched", "watch_peer"]
 
 _USER_TIMEOUT_MS = 20_000
 _IDLE_S, _INTERVAL_S, _PROBES = 10, 5, 3
@@ -31,6 +31,13 @@ def watch_peer(connection: PgConnection) -> None:
             (socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS),
         ):
             twin.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def have_us_watched(connection: PgConnection, lease_s: float) -> None:
+    """Have the server end our transaction when we stand still or vanish: it may hold what another is to take over."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{round(lease_s * 1000)}ms'")
+    for name, value in (("idle", _IDLE_S // 2), ("interval", _INTERVAL_S // 2), ("count", _PROBES)):
+        connection.execute(f"SET tcp_keepalives_{name} = {value}")
 
 
 def cut(connection: PgConnection | None) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Vitals"]
 
 _BEAT_S = 5.0
+_NOTES_A_BEAT = 5
+"""A lease carries when its peer was last heard: where the next owner's gap begins."""
 _SETTLE_S = 2.0
 
 log = structlog.get_logger(__name__)
@@ -51,17 +53,22 @@ class Vitals:
     async def beat(self) -> None:
         """Measure and tell for ever."""
         while True:
-            await asyncio.sleep(_BEAT_S)
+            for _ in range(_NOTES_A_BEAT):
+                await asyncio.sleep(_BEAT_S / _NOTES_A_BEAT)
+                await self._note()
             self.level.measure()
-            heard = self._running.heard()
-            # Only what is durable counts as heard: while the spool is full, the file keeps what it says.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._running.settled(), _SETTLE_S)
-                self.save_heard(heard)
+            keep(write_heard, self._settings.data_dir, self._durable)
             try:
                 await asyncio.to_thread(self.say)
             except (psycopg.Error, WellosError) as error:
                 log.warning("the heartbeat could not be written", reason=str(error))
+
+    async def _note(self) -> None:
+        """Only what is durable counts as heard: while the spool is full, what was noted before stands."""
+        heard = self._running.heard()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._running.settled(), _SETTLE_S)
+            self._durable.update(heard)
 
     def save_heard(self, heard: dict[int, int]) -> None:
         """Keep what is durable of that."""

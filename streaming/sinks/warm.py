@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psycopg
 
-from streaming.link import cut, watch_peer
+from streaming.link import cut, have_us_watched, watch_peer
 from streaming.sinks import ledger, rows
 from streaming.sinks.conflicts import Conflicts, Way
 from streaming.sinks.fence import fenced
@@ -146,6 +146,7 @@ class WarmSink:
         self._connection = connection
         self._days.clear()  # this may be another server, one that fell behind
         watch_peer(connection)
+        have_us_watched(connection, self._settings.lease_s)
         # What is committed must survive a crash of the server, whatever its default says.
         connection.execute("SET synchronous_commit = on")
         connection.execute("SET client_min_messages = warning")
