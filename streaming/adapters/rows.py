@@ -63,6 +63,14 @@ class Rows:
         self.statuses += [status] * count
         self.flags += [flags] * count
 
+    def append(self, positions: list[int], times: list[int], values: list[float], status: int) -> None:
+        """Append readings that have only their status in common."""
+        self.positions += positions
+        self.times += times
+        self.values += values
+        self.statuses += [status] * len(positions)
+        self.flags += [0] * len(positions)
+
     def reject(self, error: PayloadError, topic: str, payload: bytes) -> None:
         """Keep what could not be used whole; of what is too large the beginning, and say so."""
         # PostgreSQL has no NUL in texts; the original has it still.

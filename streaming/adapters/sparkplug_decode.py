@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from streaming.adapters.rows import MAX_MICROS, PayloadError, Rows
+from streaming.adapters.sparkplug_columns import NUMERIC, columns_of
 from streaming.adapters.sparkplug_node import CONTROL, LONGEST_NAME, Node, bdseq_of
 from streaming.adapters.sparkplug_value import metric_quality, metric_value
 from streaming.delivery import Filled, Gap
 from wellos.protocols.sparkplug_pb import BDSEQ, NODE_REBIRTH, DataType, Payload
-from wellos.quality import SPARKPLUG_STALE
+from wellos.quality import SPARKPLUG_GOOD, SPARKPLUG_STALE
 from wellos.readings import Flag
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class SparkplugDecoder:
     def continue_from(self, old: SparkplugDecoder, now_us: int) -> list[_Key]:
         """Take over what another decoder knows of our nodes; return those to ask, which have tags that it had not."""
         self._nodes = {key: node for key, node in old._nodes.items() if key in self._tags}
+        for node in self._nodes.values():
+            node.tagged = None
         new = [key for key, tags in self._tags.items() if not tags.keys() <= old._tags.get(key, {}).keys()]
         for key in new:
             self._nodes.setdefault(key, Node()).asked_us = now_us
@@ -160,6 +163,10 @@ class SparkplugDecoder:
     ) -> None:
         """Append the metrics that have tags to `rows`, and what is wrong with the others to `problems`."""
         tags = self._tags[key]
+        columns = None if birth else columns_of(message, node.positions(tags, NUMERIC))
+        if columns is not None:
+            rows.append(*columns, SPARKPLUG_GOOD)
+            return
         default_us = _payload_micros(message)
         for metric in message.metrics:
             owner, name, datatype = device, metric.name, metric.datatype

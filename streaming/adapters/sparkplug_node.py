@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wellos.protocols.sparkplug_pb import BDSEQ
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["CONTROL", "LONGEST_NAME", "Node", "Step", "bdseq_of"]
 
@@ -52,6 +52,8 @@ class Node:
     """(device, metric) -> data type: data may leave it out."""
     gone: set[str] = field(default_factory=set)
     """Devices that have died."""
+    tagged: dict[int, int] | None = None
+    """alias -> position of its tag, of numeric metrics; None: to be made anew after a birth or a change of tags."""
     missing: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Sequence numbers skipped, and the gap each belongs to: they may come late."""
 
@@ -62,11 +64,13 @@ class Node:
         self.types.clear()
         self.gone.clear()
         self.missing.clear()
+        self.tagged = None
         self.bdseq = bdseq_of(message)
 
     def device_born(self, device: str) -> None:
         """Forget what the device's earlier births said."""
         self.incomplete = False
+        self.tagged = None
         self.gone.discard(device)
         self.aliases = {alias: known for alias, known in self.aliases.items() if known and known[0] != device}
         self.types = {metric: kind for metric, kind in self.types.items() if metric[0] != device}
@@ -87,6 +91,7 @@ class Node:
 
     def learn(self, device: str, metrics: Sequence[Any]) -> int:
         """Take names, aliases and types of a birth; return how many there was no room for."""
+        self.tagged = None
         for number, metric in enumerate(metrics):
             if len(self.types) >= _MOST_METRICS:
                 return len(metrics) - number
@@ -101,6 +106,16 @@ class Node:
             # Two metrics under one alias break the specification: guessing would put a value on the wrong tag.
             self.aliases[alias] = (device, name, kind) if known is not None and known[:2] == (device, name) else None
         return 0
+
+    def positions(self, tags: Mapping[_Metric, int], numeric: frozenset[int]) -> dict[int, int]:
+        """Return alias -> position of its tag, for all metrics of a numeric type that have one."""
+        if self.tagged is None:
+            self.tagged = {
+                alias: tags[known[:2]]
+                for alias, known in self.aliases.items()
+                if known is not None and known[2] in numeric and known[:2] in tags
+            }
+        return self.tagged
 
     def follow(self, seq: int, received_us: int, *, birth: bool) -> Step:
         """Take the next sequence number. One of those skipped may come late; any other jump skips all between."""

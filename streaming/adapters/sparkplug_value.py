@@ -66,5 +66,7 @@ def metric_quality(metric: Any) -> int:  # noqa: ANN401 - a protobuf message
             field = value.WhichOneof("value")
             if field in ("int_value", "long_value"):
                 return int(getattr(value, field)) & _UINT32
+            if field is None:
+                return SPARKPLUG_GOOD
             raise PayloadError("malformed", "its quality property is not an integer")
     return SPARKPLUG_GOOD

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from streaming.adapters import sparkplug_decode, sparkplug_node
 from streaming.adapters.rows import Rows
+from streaming.adapters.sparkplug_columns import columns_of
 from streaming.adapters.sparkplug_decode import MAX_BYTES, SparkplugDecoder, rebirth_request
 from streaming.delivery import Filled, Gap
 from wellos.protocols.mqtt import SparkplugAddress
@@ -331,6 +332,44 @@ def test_templates_within_templates_end_somewhere() -> None:
     rows = Rows()
     decoder("oil").decode("spBv1.0/G/NBIRTH/N", inner.SerializeToString(), NOW, rows)
     assert [found.reason for found in rows.rejected] == ["malformed"]
+
+
+METRICS = st.fixed_dictionaries(
+    {"alias": st.sampled_from([1, 1, 2, 2, 3, 4, 9]), "timestamp": st.sampled_from([TIMED, TIMED + 1, 0, 2**60])},
+    optional={
+        "name": st.sampled_from(["oil", "x"]),
+        "datatype": st.sampled_from([DataType.DOUBLE, DataType.INT8, DataType.STRING, DataType.DATETIME, 99]),
+        "is_null": st.booleans(),
+        "is_historical": st.booleans(),
+        "quality": st.sampled_from([0, 192, 500]),
+    },
+)
+VALUES = st.sampled_from(
+    [{"double_value": 1.5}] * 4 + [{"float_value": 2.5}, {"int_value": 7}, {"string_value": "a"}, {}]
+)
+
+
+@given(
+    st.lists(st.tuples(METRICS, VALUES), max_size=5), st.sampled_from([DataType.FLOAT, DataType.INT32, DataType.TEXT])
+)
+def test_columns_say_what_one_metric_after_the_other_says(
+    metrics: list[tuple[dict[str, Any], dict[str, Any]]], kind: DataType
+) -> None:
+    birth = payload(
+        *(double(float(n), name=name, alias=n) for n, name in enumerate(["oil", "gas", "spare"], start=1)),
+        {"name": "odd", "alias": 4, "datatype": kind},
+        seq=0,
+    )
+    data = payload(*({**fields, **value} for fields, value in metrics), seq=1)
+    found = []
+    for columns in (columns_of, lambda *_all: None):
+        host, rows = decoder("oil", "gas", "odd"), Rows()
+        host.decode("spBv1.0/G/NBIRTH/N", birth, NOW, rows)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sparkplug_decode, "columns_of", columns)
+            host.decode("spBv1.0/G/NDATA/N", data, NOW, rows)
+        found.append(repr(rows))
+    assert found[0] == found[1]
 
 
 KINDS = st.sampled_from(["NBIRTH/N", "NDATA/N", "NDEATH/N", "DBIRTH/N/D", "DDATA/N/D", "DDEATH/N/D"])
