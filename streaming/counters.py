@@ -67,6 +67,10 @@ class Counters:
 
     def count_quality(self, tenant: str, protocol: str, readings: Readings) -> None:
         """Add a batch to `ingested`."""
+        # Nearly always all are GOOD, and bytes are counted ten times as fast as arrays of fifty.
+        if len(readings) and readings["quality"].tobytes().count(Quality.GOOD) == len(readings):
+            self.ingested[tenant, protocol, "GOOD"] += len(readings)
+            return
         for quality, n in zip(Quality, np.bincount(readings["quality"], minlength=3).tolist(), strict=False):
             if n:
                 self.ingested[tenant, protocol, quality.name] += n

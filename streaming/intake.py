@@ -245,7 +245,7 @@ class Intake:
                 episodes=item.episodes,
                 term=self._term(item.connection_id),
             )
-            if deliveries:
+            if item.connection_id in self._names:
                 self._count(entry, item.findings)
             entries += _split(entry, self._journal.max_frame_bytes)
         return entries
@@ -263,13 +263,12 @@ class Intake:
             if item.reason not in findings:
                 counters.findings[tenant, item.reason] += 1
         rows, rejected = len(entry.readings), len(entry.rejected)
-        counters.terms.update(
-            received=rows + rejected + entry.duplicates + entry.shed,
-            quarantined=rejected,
-            duplicates=entry.duplicates,
-            shed=entry.shed,
-            spooled=rows,
-        )
+        terms = counters.terms
+        terms["received"] += rows + rejected + entry.duplicates + entry.shed
+        terms["quarantined"] += rejected
+        terms["duplicates"] += entry.duplicates
+        terms["shed"] += entry.shed
+        terms["spooled"] += rows
 
 
 def _settle(settle: Callable[[], None]) -> None:
@@ -286,8 +285,10 @@ def _weight(delivery: Delivery) -> int:
 
 def _split(entry: Entry, most_bytes: int) -> list[Entry]:
     """Cut an entry that would not fit a frame; the first part carries the counts and the gaps."""
-    rejected, parts = _shorten(entry, most_bytes), []
     rows = most_bytes // 2 // READING.itemsize
+    if len(entry.readings) <= rows and not entry.rejected:
+        return [entry]
+    rejected, parts = _shorten(entry, most_bytes), []
     while True:
         taken, size = 0, 0
         while taken < len(rejected) and (size := size + _size(rejected[taken])) <= most_bytes // 2:

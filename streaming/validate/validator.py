@@ -37,6 +37,8 @@ __all__ = ["Checked", "Share", "State", "Validator"]
 _YEAR_1 = -62_135_596_800_000_000
 _LATE_EPISODE_US = 24 * 3600 * SECOND_US
 _SILENT_US = 15 * MINUTE_US
+_BY_TIME = frozenset({"stuck", "clock_skew"})
+"""What no single reading shows: counted is each time it is said to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Checked:
     rejected: tuple[Rejected, ...] = ()
     duplicates: int = 0
     findings: dict[str, int] = field(default_factory=dict)
-    """Check -> how many readings; only those that found something."""
+    """Check -> how many readings (`stuck`, `clock_skew`: how many words); only those that found something."""
     episodes: tuple[Episode, ...] = ()
 
 
@@ -181,7 +183,8 @@ class Validator:
             self._connections.take(item.connection_id, item.received_us, total, item.duplicates)
         self._note_lags(batch, connection, future)
         live = order[~(repeated | historical)[order]]
-        self._follow(batch, live, value, quality, found)
+        for name, tags in self._follow(batch, live, value, quality, found).items():
+            self._tally(checked, connection, name, tags)
         if late.any():
             _count(checked, "late", batch.share[late & ~repeated])
             self._find_late(batch, live[late[live]])
@@ -229,11 +232,14 @@ class Validator:
 
     def _follow(
         self, batch: _Batch, live: Rows, value: Floats, quality: NDArray[np.uint8], found: dict[str, Bools]
-    ) -> None:
-        """Make episodes of what was found in readings that are in order, and look at the order itself."""
+    ) -> dict[str, Rows]:
+        """Make episodes of what was found in readings that are in order, and look at the order itself.
+
+        Returns for each check of the order the tag of each finding.
+        """
         live = live[self._readers.in_order(batch.tag[live], batch.time[live])]
         if not len(live):
-            return
+            return {}
         tag, time = batch.tag[live], batch.time[live]
         for name, mask in found.items():
             rows = np.flatnonzero(mask[live])
@@ -242,13 +248,22 @@ class Validator:
         good = np.where(quality[live] == Quality.GOOD, value[live], np.nan)
         spikes, closings = self._readers.follow(self._known, tag, time, good)
         self._stuck.follow(self._known, tag, time, good)
-        self._episodes.find("spike", spikes)
+        order = {"spike": spikes}
         if len(closings.tag):
-            self._episodes.find("rate_of_change", self._statistics.changes(self._known, closings))
-            self._episodes.find("z_score", self._statistics.score(self._known, closings))
+            order["rate_of_change"] = self._statistics.changes(self._known, closings)
+            order["z_score"] = self._statistics.score(self._known, closings)
+        for name, findings in order.items():
+            self._episodes.find(name, findings)
         if self._episodes.open.any():
             own = tag[first_of(tag)]
             self._episodes.pass_by(own, self._readers.time[own])
+        return {name: findings.tag[findings.may_open] for name, findings in order.items()}
+
+    def _tally(self, checked: list[Checked], connection: NDArray[np.int64], name: str, tags: Rows) -> None:
+        if len(tags):
+            order = np.argsort(connection)
+            at = np.searchsorted(connection[order], self._known.connection[tags])
+            _count(checked, name, order[at])
 
     def _graded(self, name: str, tag: Rows, time: Ints, value: Floats) -> Findings:
         everywhere = np.ones(len(tag), np.bool_)
@@ -285,6 +300,8 @@ class Validator:
                 item = by_connection[connection_id] = Checked(connection_id, now_us)
                 checked.append(item)
             item.episodes += (episode,)
+            if episode.check in _BY_TIME and episode.end_us is None:
+                item.findings[episode.check] = item.findings.get(episode.check, 0) + 1
         return checked
 
 
