@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tests.waiting import eventually
+from wellos.fleet.apply import apply
+from wellos.fleet.check import check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from wellos.storage.warm import PgConnection
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,3 +109,28 @@ def ingests(folder: Path, **settings: object) -> Iterator[Ingests]:
     finally:
         for process in made.made:
             process.kill()
+
+
+@contextlib.contextmanager
+def simulated_field(folder: Path, mqtt_url: str, clock: str) -> Iterator[bytes]:
+    """Twelve simulated wells behind real servers, a connection a protocol, until the block ends; yields the fleet."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "wellos", "simulate", "--wells", "12"]
+    command += ["--fleet-out", str(folder / "fleet.yaml"), "--ready-file", str(folder / "ready.json")]
+    with (folder / "log").open("wb") as log:
+        env = environment(data_dir=folder, mqtt_url=mqtt_url, clock=clock)
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log)
+    try:
+        ready = folder / "ready.json"
+        eventually(lambda: ready.exists() and json.loads(ready.read_text()).get("state") == "serving", 60)
+        yield (folder / "fleet.yaml").read_bytes()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def register(db: PgConnection, fleet: bytes) -> None:
+    """Apply a fleet file."""
+    checked = check(fleet, "fleet.yaml")
+    assert checked.fleet is not None, checked
+    apply(db, checked.fleet)

@@ -11,12 +11,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.device import device, fleet
-from tests.ingesting import IngestProcess, ingests
+from tests.ingesting import IngestProcess, ingests, register
 from tests.proxy import proxy_to
 from tests.waiting import eventually
 from wellos.audit import audit
-from wellos.fleet.apply import apply
-from wellos.fleet.check import check
 from wellos.settings import load_settings
 from wellos.storage.migrations import migrate
 from wellos.storage.warm import PgConnection, connect
@@ -27,12 +25,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 LEASE_S = 1.5
 _DISCONNECTED = "SELECT count(*) FROM ingest_gaps WHERE reason = 'disconnected'"
-
-
-def register(db: PgConnection, *ports: int) -> None:
-    checked = check(fleet(*ports), "fleet.yaml")
-    assert checked.fleet is not None
-    apply(db, checked.fleet)
 
 
 def value(db: PgConnection, text: str, *values: object) -> int:
@@ -70,7 +62,7 @@ def open_files(process: IngestProcess) -> int:
 
 def test_a_paused_owner_asks_before_it_takes_anything_in(tmp_path: Path, database_url: str, db: PgConnection) -> None:
     with device() as plc, ingests(tmp_path, database_url=database_url, lease_s=LEASE_S) as make:
-        register(db, plc.port)
+        register(db, fleet(plc.port))
         first, second = make("first"), make("second")
         first.start()
         eventually(lambda: stored_by(db, first) > 10)
@@ -98,7 +90,7 @@ def test_an_owner_cut_off_from_the_database_is_fenced(tmp_path: Path, database_u
         proxy_to(str(parts["host"]), int(str(parts["port"]))) as link,
         ingests(tmp_path, database_url=database_url, lease_s=LEASE_S) as make,
     ):
-        register(db, plc.port)
+        register(db, fleet(plc.port))
         through = f"postgresql://{parts['user']}:{parts.get('password', '')}@127.0.0.1:{link.port}/{parts['dbname']}"
         first, second = make("first", database_url=through), make("second")
         first.start()
@@ -129,7 +121,7 @@ def test_a_database_away_for_all_changes_no_owner(tmp_path: Path, own_postgres: 
     migrate(settings)
     with device() as one, device() as other, ingests(tmp_path, database_url=own_postgres.url, lease_s=LEASE_S) as make:
         with connect(settings, autocommit=True) as db:
-            register(db, one.port, other.port)
+            register(db, fleet(one.port, other.port))
             first, second = make("first"), make("second")
             first.start()
             second.start()
@@ -155,7 +147,7 @@ def test_a_database_away_for_all_changes_no_owner(tmp_path: Path, own_postgres: 
 
 def test_the_same_spool_takes_its_own_back_at_once(tmp_path: Path, database_url: str, db: PgConnection) -> None:
     with device() as plc, ingests(tmp_path, database_url=database_url, lease_s=60) as make:
-        register(db, plc.port)
+        register(db, fleet(plc.port))
         (one,) = [make("first")]
         for life in range(3):
             one.start()

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ingesting import ROOT, IngestProcess, environment, ingests
+from tests.ingesting import IngestProcess, ingests, register, simulated_field
 from tests.waiting import eventually
 from wellos.audit import audit
 from wellos.clock import WallClock
-from wellos.fleet.apply import apply
-from wellos.fleet.check import check
-from wellos.settings import load_settings
-from wellos.storage.warm import PgConnection, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from wellos.storage.warm import PgConnection
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 LEASE_S = 3.0
 SPEED = 60
-
-
-@contextmanager
-def field(folder: Path, database_url: str, mqtt_url: str, clock: str) -> Iterator[None]:
-    """A simulated field behind real servers, registered in the database."""
-    folder.mkdir()
-    env = environment(data_dir=folder, mqtt_url=mqtt_url, clock=clock)
-    command = [sys.executable, "-m", "wellos", "simulate", "--wells", "12"]
-    command += ["--fleet-out", str(folder / "fleet.yaml"), "--ready-file", str(folder / "ready.json")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log)
-    try:
-        ready = folder / "ready.json"
-        eventually(lambda: ready.exists() and json.loads(ready.read_text()).get("state") == "serving", 60)
-        checked = check((folder / "fleet.yaml").read_bytes(), "fleet.yaml")
-        assert checked.fleet is not None
-        with connect(load_settings(database_url=database_url), autocommit=True) as connection:
-            apply(connection, checked.fleet)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 class Watch:
@@ -94,9 +65,10 @@ def test_one_is_killed_and_one_joins(tmp_path: Path, database_url: str, db: PgCo
     clock = f"{start.isoformat()}@{WallClock().now().isoformat()}*{SPEED}"
     watch = Watch(db)
     with (
-        field(tmp_path / "field", database_url, mqtt_url, clock),
+        simulated_field(tmp_path / "field", mqtt_url, clock) as fleet,
         ingests(tmp_path, database_url=database_url, clock=clock, lease_s=LEASE_S) as make,
     ):
+        register(db, fleet)
         first, second, third = make("first"), make("second"), make("third")
         first.start()
         assert watch.connections() == 4
