@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from streaming.adapters.mqtt_link import Link
+from streaming.adapters.mqtt_link import SESSION_EXPIRY_S, Link
 from streaming.adapters.mqtt_payload import PlainDecoder
 from streaming.adapters.rows import PayloadError, Rows
 from streaming.adapters.sparkplug_decode import SparkplugDecoder, rebirth_request
@@ -32,6 +34,14 @@ _log = structlog.get_logger(__name__)
 _MESSAGES_A_DELIVERY = 500
 _LEFT_BEHIND = 1000
 """Subscriptions of an earlier life that are given up, at most, in one."""
+
+
+@dataclass(slots=True)
+class _Unsettled:
+    """Messages that are on their way to the disk."""
+
+    messages: list[Message]
+    durable: bool = False
 
 
 @dataclass(slots=True)
@@ -97,6 +107,7 @@ class MqttAdapter:
         self._reading = _reading(connection)
         self._link: Link | None = None
         self._left: set[str] = set()
+        self._unsettled: deque[_Unsettled] = deque()
 
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         """Connect and deliver until cancelled; ConnectionLost when the broker goes or refuses us."""
@@ -110,6 +121,12 @@ class MqttAdapter:
             self._status.heard_us = now
             self._status.become("connected", now)
             self._link = link
+            if link.session_expiry_s < SESSION_EXPIRY_S:
+                _log.warning(
+                    "the broker keeps our session for a shorter time than asked",
+                    connection=self._reading.connection.name,
+                    seconds=link.session_expiry_s,
+                )
             if gaps:
                 await emit(Delivery(self._reading.connection.connection_id, now, gaps=gaps))
             if self._reading.sparkplug:
@@ -118,6 +135,8 @@ class MqttAdapter:
                 messages = await link.messages(_MESSAGES_A_DELIVERY)
                 if messages:
                     await self._deliver(link, messages, emit)
+                    # What waits in the inbox is taken without waiting, and others want to run.
+                    await asyncio.sleep(0)
                 else:
                     self._status.heard_us = self._clock.micros()
         finally:
@@ -171,7 +190,9 @@ class MqttAdapter:
         self._ask(link, [node for node in asked if node], now)
         self._leave(link, rows.rejected)
         readings = rows.readings(reading.tags)
-        settle = partial(link.acknowledge, messages)
+        unsettled = _Unsettled(messages)
+        self._unsettled.append(unsettled)
+        settle = partial(self._settle, link, unsettled)
         if not (len(readings) or rows.rejected or rows.gaps or rows.filled):
             settle()
             return
@@ -180,6 +201,14 @@ class MqttAdapter:
         number = reading.connection.connection_id
         found = (tuple(rows.rejected), tuple(rows.gaps), settle, tuple(rows.filled))
         await emit(Delivery(number, now, readings, *found))
+
+    def _settle(self, link: Link, item: _Unsettled) -> None:
+        """Acknowledge what is durable, in the order in which it came, as the protocol wants it (4.6)."""
+        item.durable = True
+        ready: list[Message] = []
+        while self._unsettled and self._unsettled[0].durable:
+            ready += self._unsettled.popleft().messages
+        link.acknowledge(ready)
 
     def _leave(self, link: Link, rejected: Sequence[Rejected]) -> None:
         """Give up what the session still subscribes to from before the registry changed while we were away."""

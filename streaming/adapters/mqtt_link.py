@@ -36,7 +36,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _GOODBYE_S = 1.0
 _INBOX_FULL = 2 * RECEIVE_MAXIMUM
 _INBOX_FULL_BYTES = 32 << 20
-_DELIVERY_BYTES = 8 << 20
+_DELIVERY_BYTES = 256 << 10
+"""What is decoded in one go: some milliseconds' work, in which nothing else of the process runs."""
 _FILTERS_A_PACKET = 100
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 _MIDS = 65_535
@@ -67,6 +68,8 @@ class Link(asyncio.Protocol):
         self._lost = ""
         self._paused = self._stuck = self._lives = False
         self.timed_out = False
+        self.session_expiry_s = SESSION_EXPIRY_S
+        """How long the broker says that it keeps the session."""
 
     @property
     def address(self) -> str:
@@ -250,6 +253,8 @@ class Link(asyncio.Protocol):
         if answer.refusal:
             self._fail(f"the broker refused us: {answer.refusal}")
         elif not self._connected.done():
+            if answer.session_expiry_s is not None:
+                self.session_expiry_s = answer.session_expiry_s
             if answer.keep_alive_s is not None:
                 self._keep_alive_s = answer.keep_alive_s or _KEEP_ALIVE_S
             self._connected.set_result(answer.present)

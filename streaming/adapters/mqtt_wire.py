@@ -81,8 +81,10 @@ class Connack(NamedTuple):
     """It kept our session."""
     refusal: str
     """Why it does not take us; empty when it does."""
-    keep_alive_s: int | None
+    keep_alive_s: int | None = None
     """What the broker asks for instead of our own."""
+    session_expiry_s: int | None = None
+    """How long it keeps our session, where that is not what we asked for."""
 
 
 class PacketReader:
@@ -214,11 +216,11 @@ def connack_of(body: bytes, version: int) -> Connack:
         raise WireError("an answer to CONNECT that is too short")
     present, code = bool(body[0] & 1), body[1]
     if version != _VERSION_5:
-        return Connack(present, _V4_REFUSALS.get(code, f"code {code}") if code else "", None)
+        return Connack(present, _V4_REFUSALS.get(code, f"code {code}") if code else "")
     properties = _properties(body[2:])
-    keep_alive = properties.get(_SERVER_KEEP_ALIVE)
     refusal = _reason("CONNACK", code, properties) if code >= _FAILURE else ""
-    return Connack(present, refusal, None if keep_alive is None else int.from_bytes(keep_alive))
+    numbers = [properties.get(name) for name in (_SERVER_KEEP_ALIVE, _SESSION_EXPIRY)]
+    return Connack(present, refusal, *(None if raw is None else int.from_bytes(raw) for raw in numbers))
 
 
 def refused_filters(body: bytes, version: int, qos: int) -> list[str]:

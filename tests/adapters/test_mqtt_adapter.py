@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from streaming.adapters import mqtt_link
+from streaming.adapters import mqtt_link, mqtt_wire
 from streaming.delivery import Status
 from tests.fix_adapters import Collector, free_port, make_connection, make_tag, running
 from wellos.protocols.sparkplug_pb import NODE_REBIRTH, DataType, Payload
@@ -20,6 +20,7 @@ from wellos.quality import Quality
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streaming.adapters.mqtt_wire import Message
     from wellos.embedded.server import RunningServer
     from wellos.registry import Connection
 
@@ -128,6 +129,33 @@ async def test_more_waiting_than_the_inbox_takes_does_not_keep_it_from_connectin
     async with running(connection, collector, status):
         await collector.until(lambda: len(collector.readings) == 1000)
     assert collector.values(100) == [float(n) for n in range(1000)]
+
+
+async def test_acknowledgements_go_in_the_order_of_the_messages(
+    mqtt_broker: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    written = mqtt_wire.puback_packets
+
+    def puback(messages: list[Message]) -> bytes:
+        sent.extend(message.mid for message in messages)
+        return written(messages)
+
+    monkeypatch.setattr(mqtt_wire, "puback_packets", puback)
+    status, collector = Status(), Collector()
+    collector.settling = False
+    async with running(connection_to(mqtt_broker.port, "in/order#/a"), collector, status):
+        await collector.until(lambda: status.state == "connected")
+        with publisher(mqtt_broker.port) as source:
+            for number in range(5):
+                await source.publish("in/order", {"a": number})
+                await collector.until(lambda number=number: len(collector.readings) == number + 1)  # type: ignore[misc]
+        for delivery in reversed(collector.deliveries):
+            assert delivery.settle is not None
+            assert not sent
+            delivery.settle()
+    assert len(sent) == 5
+    assert sent == sorted(sent)
 
 
 async def test_a_delivery_settled_after_the_connection_is_gone_harms_nothing(mqtt_broker: RunningServer) -> None:

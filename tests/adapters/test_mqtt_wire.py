@@ -133,6 +133,7 @@ def test_the_broker_says_why() -> None:
     assert wire.connack_of(b"\1\0", 4) == wire.Connack(present=True, refusal="", keep_alive_s=None)
     assert "password" in wire.connack_of(b"\0\4", 4).refusal
     assert wire.connack_of(b"\0\0\3\x13\0\5", 5) == wire.Connack(present=False, refusal="", keep_alive_s=5)
+    assert wire.connack_of(b"\0\0\5\x11\0\0\0\x3c", 5).session_expiry_s == 60
     assert wire.connack_of(b"\0\x87\5\x1f\0\2no", 5).refusal == "Not authorized: no"
     assert wire.connack_of(b"\0\xfe\0", 5).refusal == "code 254"
     assert wire.refused_filters(b"\0\1\1\1\x80", 4, 1) == ["Unspecified error"]
