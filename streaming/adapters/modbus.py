@@ -26,8 +26,9 @@ class ModbusAdapter:
     """Client of one Modbus device, or of the units behind one gateway."""
 
     loss_window = (
-        "Values between two polls, as with any polled source; a poll that is missed while we are disconnected, full or "
-        "late is recorded as a gap. A poll received but not yet durable is lost when ingest is killed."
+        "Values between two polls, as with any polled source. A missed poll is recorded as a gap: disconnected, "
+        "poll_overrun (the device is slower than the interval) or poll_missed (the pipeline was full). A poll received "
+        "but not yet durable is lost when ingest is killed."
     )
 
     def __init__(self, connection: Connection, clock: Clock, status: Status) -> None:

@@ -38,7 +38,8 @@ _GAP_EVERY_US = 300 * _MICROS
 _TEXT_EVERY_S = 60.0
 """A text that is no number goes to quarantine when it changes, and one tag's at most this often."""
 _NAMED = 10
-_NOT_ASKED = Reply(MODBUS_NO_REPLY)
+_SILENT = frozenset({MODBUS_NO_REPLY, 10, 11})
+"""No answer, and a gateway's word that there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,13 @@ class Group:
             self._lay_out(self.planned)
         blocks = self._layout.blocks
         tries: dict[int, int] = {}
+        last: dict[int, int] = {}
         found: list[list[_Outcome]] = [[] for _ in blocks]
         self._turn += 1
         # Unanswered ones last, and among them the one asked longest ago first: none keeps another from being asked.
         order = sorted(range(len(blocks)), key=lambda index: self._mute.get(index, -1)) if self._mute else None
         for index in order or range(len(blocks)):
-            found[index] = await self._ask(link, clock, blocks[index], tries)
+            found[index] = await self._ask(link, clock, blocks[index], tries, last)
         outcomes = [outcome for some in found for outcome in some]
         if len(outcomes) != len(blocks):
             self._lay_out(Layout([outcome.block for outcome in outcomes]))
@@ -133,16 +135,24 @@ class Group:
         self._remember(outcomes)
         return self._decode(outcomes, clock.monotonic())
 
-    async def _ask(self, link: Link, clock: Clock, whole: Block, tries: dict[int, int]) -> list[_Outcome]:
-        """Read one block, in halves where it is refused. `tries`: what each unit may still leave unanswered."""
+    async def _ask(
+        self, link: Link, clock: Clock, whole: Block, tries: dict[int, int], last: dict[int, int]
+    ) -> list[_Outcome]:
+        """Read one block, in halves where it is refused.
+
+        `tries`: what each unit may still leave unanswered in this poll; `last`: what it said last.
+        """
         outcomes = []
         waiting = [whole]
         while waiting:
             block = waiting.pop()
             left = tries.setdefault(block.unit, link.tries(block.unit))
             time_us = clock.micros()
-            reply = _NOT_ASKED if left <= 0 or link.gone else await link.read(block.request, left)
-            tries[block.unit] = left - reply.unanswered
+            if left <= 0 or link.gone:
+                reply = Reply(last.get(block.unit, MODBUS_NO_REPLY))
+            else:
+                reply = await link.read(block.request, left)
+                tries[block.unit], last[block.unit] = left - reply.unanswered, reply.status
             halves = block.split() if reply.status in _SPLIT_ON else ()
             waiting += reversed(halves)
             if not halves:
@@ -155,7 +165,7 @@ class Group:
 
     def _remember(self, outcomes: Sequence[_Outcome]) -> None:
         for index, outcome in enumerate(outcomes):
-            if outcome.reply.status != MODBUS_NO_REPLY:
+            if outcome.reply.status not in _SILENT:
                 self._mute.pop(index, None)
             elif outcome.reply.unanswered:
                 self._mute[index] = self._turn

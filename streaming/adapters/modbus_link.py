@@ -19,6 +19,8 @@ __all__ = ["Link", "Reply"]
 
 _BUSY = frozenset({5, 6, 7})
 """Acknowledge, device busy, negative acknowledge: come again later."""
+_GATEWAY = frozenset({10, 11})
+"""No path to the unit, no answer from it: a gateway's word for silence, and it comes as late."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 _UNANSWERED = 3
 """Requests in a row without an answer after which a peer of which no unit answers counts as gone."""
@@ -72,7 +74,6 @@ class _Wire(asyncio.Protocol):
             if waiting is None or request is None or waiting.done():
                 self.late.append(answer)
             elif answer.transaction == self._transaction and answer.fits(request):
-                self._received = 0
                 waiting.set_result(answer)
             else:
                 self.late.append(answer)
@@ -82,7 +83,7 @@ class _Wire(asyncio.Protocol):
         if self.ended or self._transport is None:
             raise ConnectionLost(self.ended)
         self._waiting = asyncio.get_running_loop().create_future()
-        self._request, self._transaction = request, transaction
+        self._request, self._transaction, self._received = request, transaction, 0
         try:
             self._transport.write(sent)
             async with asyncio.timeout(timeout_s):
@@ -166,6 +167,9 @@ class Link:
                 status, unanswered = MODBUS_NO_REPLY, unanswered + 1
                 if unanswered >= tries:
                     break
+            elif answer.refusal in _GATEWAY:
+                self._silent.add(request.unit)
+                return Reply(answer.refusal, b"", unanswered + 1)
             elif answer.refusal not in _BUSY or not left:
                 return Reply(answer.refusal, answer.data or b"", unanswered)
             else:

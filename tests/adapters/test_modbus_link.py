@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ async def test_rtu_over_tcp_with_a_library_server() -> None:
     connection = connection_to(transport.sockets[0].getsockname()[1], "7:holding:10:float32", framing="rtu")
     async with running(connection, collector):
         await collector.until(lambda: len(collector.readings) >= 3)
+    await asyncio.sleep(0.05)  # the library hears of our hanging up: its shutdown leaves an open connection open
     shutdown: Any = server.shutdown
     await shutdown()
     assert np.float32(collector.values(100)[0]) == np.float32(123.456)
@@ -113,6 +115,27 @@ async def test_a_silent_unit_costs_the_others_its_own_budget_only(framing: str) 
     assert len(set(places)) >= 5, "each poll tries another of its reads"
 
 
+async def test_a_gateway_that_says_that_a_unit_is_silent_is_not_asked_for_it_again_and_again() -> None:
+    def answer(_peer: RawPeer, transport: asyncio.Transport, request: bytes) -> None:
+        if request[6] == 3:
+            refusal = request[:2] + struct.pack(">HHBBB", 0, 3, 3, 0x83, 11)
+            asyncio.get_running_loop().call_later(0.05, transport.write, refusal)
+        else:
+            transport.write(registers_tcp(request, 1))
+
+    silent = [f"3:holding:{place}:uint16" for place in range(0, 1000, 100)]
+    collector = Collector()
+    async with raw_peer(answer) as peer:
+        connection = connection_to(peer.port, *silent, "1:holding:0:uint16", retries=0, timeout_s=10)
+        async with running(connection, collector):
+            await collector.until(lambda: len(collector.deliveries) >= 4)
+        asked = [request for request in peer.requests if request[6] == 3]
+    assert collector.values(110)[:4] == [1.0] * 4
+    assert len(asked) <= 1 + len(collector.deliveries)
+    for number in range(100, 110):
+        assert set(collector.of(number)["status"].tolist()) == {11}, "also those that were not asked for"
+
+
 async def test_silence_on_one_register_is_not_silence_of_the_unit() -> None:
     def answer(_peer: RawPeer, transport: asyncio.Transport, request: bytes) -> None:
         if request[8:10] != b"\x00\x00":
@@ -182,3 +205,36 @@ async def test_text_goes_to_quarantine_once_and_is_a_bad_reading_each_time() -> 
     (item,) = collector.rejected
     assert (item.reason, item.source, item.original) == ("not_a_number", "1:holding:0:string8", b"FAULT")
     assert "FAULT" in item.detail
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+async def test_whatever_a_peer_sends_is_an_answer_or_a_lost_connection(framing: str) -> None:
+    """Noise, and answers of which bytes were altered, cut off or doubled."""
+    frame, _ = numbering(framing)
+    random = Random(7)
+
+    def answer(_peer: RawPeer, transport: asyncio.Transport, request: bytes) -> None:
+        sent = bytearray(frame(request, 7))
+        kind = random.randrange(4)
+        if kind == 0:
+            sent[:] = random.randbytes(random.randrange(300))
+        elif kind == 1:
+            sent[random.randrange(len(sent) - 4)] ^= 1 << random.randrange(8)
+        elif kind == 2:
+            del sent[random.randrange(len(sent)) :]
+        else:
+            sent[3:3] = sent[: random.randrange(len(sent))]
+        transport.write(bytes(sent))
+
+    collector = Collector()
+    async with raw_peer(answer) as peer:
+        config: dict[str, Any] = {"framing": framing, "timeout_s": 0.02, "retries": 0, "interval_s": 0.01}
+        connection = connection_to(peer.port, "1:holding:0:uint32", "1:coil:0:bool", **config)
+        while len(peer.requests) < 60:
+            async with running(connection, collector) as session:
+                await session.lost()
+    readings = collector.readings
+    assert len(readings) > 5
+    if framing == "rtu":  # the CRC tells: what is good was sent whole somewhere in the rest
+        assert set(readings["value"][readings["quality"] == Quality.GOOD].tolist()) <= {7 * 65537.0}
+    assert set(readings["status"].tolist()) <= {0, MODBUS_NO_REPLY, *range(1, 256)}
