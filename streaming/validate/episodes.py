@@ -201,9 +201,10 @@ class Episodes(Columns):
         self.told[tags, k] = self.worst[tags, k]
         columns = [getattr(self, name)[tags, k].tolist() for name in _SAID]
         for tag, start, last, count, worst, value, limit, severity in zip(tags.tolist(), *columns, strict=True):
-            evidence = {"count": count, "score": worst, "worst": value, "limit": limit}
             # JSON knows no infinity, and nobody reads the tenth digit.
-            evidence = {key: float(f"{item:.6g}") for key, item in evidence.items() if math.isfinite(item)}
+            figures = {"score": worst, "worst": value, "limit": limit}
+            evidence: dict[str, float | int | str] = {"count": count}
+            evidence |= {key: float(f"{item:.6g}") for key, item in figures.items() if math.isfinite(item)}
             ended = last + rule.width_us if end else None
             self._said.append((tag, Episode(rule.name, _WORDS[severity], start, tag, ended, evidence)))
 

@@ -34,6 +34,11 @@ RELATIONS = {
         "gauged_at timestamptz, entered_at timestamptz, received_at timestamptz, data jsonb, notes text, "
         "created_by text, device_id text"
     ),
+    "quality_episodes": (
+        "event_id int8, tenant_id uuid, tenant text, well_name text, connection_name text, tag_name text, unit text, "
+        "check_name text, severity text, state text, started_at timestamptz, ended_at timestamptz, evidence jsonb, "
+        "updated_at timestamptz"
+    ),
     **{f"readings_{width}": AGGREGATE for width in WIDTHS},
     **{f"scada_readings_{width}": NAMED_AGGREGATE for width in WIDTHS},
 }

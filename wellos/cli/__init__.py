@@ -24,6 +24,7 @@ COMMANDS = {
     "opcua": "wellos.cli.opcua:opcua",
     "audit": "wellos.cli.audit:audit_command",
     "quarantine": "wellos.cli.quarantine:quarantine",
+    "quality": "wellos.cli.quality:quality",
     "settings": "wellos.cli.settings:settings",
 }
 
