@@ -1,4 +1,4 @@
-"""Disks of a test's own: a file system in a file, to fill up, to cut the power of, and calls that fail on the real one."""
+"""Disks of a test's own: a file system in a file, to fill up or cut the power of, and calls that fail on a real one."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ def strace(*arguments: str) -> Sequence[str]:
     if shutil.which("strace") is None:
         pytest.skip("there is no strace here")
     command = ["strace", "-f", "-qq", *arguments]
-    if subprocess.run([*command, "-e", "trace=none", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        [*command, "-e", "trace=none", "-o", "/dev/null", "true"], capture_output=True, check=False
+    ).returncode:
         pytest.skip("strace may not trace here")
     return command

@@ -2,7 +2,7 @@
 
 `python -m tests.feeder DATA_DIR DATABASE_URL FIRST` prints `up`, sends deliveries FIRST, FIRST + 1, ... and prints
 `ack N` once N is acknowledged; on SIGTERM it stops sending, stores what is left and prints `end {counts}`. With FIRST
--1 it only drains.
+-1 it only drains. When intake or drain cannot go on it ends with their error.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ async def _run(data_dir: Path, url: str, first: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     os.write(1, b"up\n")
     tasks = [asyncio.create_task(intake.run()), asyncio.create_task(drain.run())]
+    for task in tasks:
+        task.add_done_callback(lambda _task: stop.set())
     number = first
     while not stop.is_set() and first >= 0:
         settle = _Ack(number)
@@ -73,6 +75,9 @@ async def _run(data_dir: Path, url: str, first: int) -> None:
         number += 1
         await asyncio.sleep(0.0005)
     await stop.wait()
+    for task in tasks:
+        if task.done():
+            task.result()
     await intake.settled()
     await drain.caught_up()
     os.write(1, f"end {json.dumps(counters.stored)}\n".encode())

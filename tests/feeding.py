@@ -39,6 +39,7 @@ class Feeding:
         under: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._under = bool(under)
         self._log = folder / f"feed-{first}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -57,10 +58,22 @@ class Feeding:
         """Return the deliveries it was told are durable."""
         return {int(line[4:]) for line in self.lines() if line.startswith("ack ") and line[4:].isdigit()}
 
+    def pid(self) -> int:
+        """Return the number of the feeder itself, which may run under another command."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if self._under and children else self.process.pid
+
+    def kill(self) -> None:
+        """Kill it, and what it runs under."""
+        for pid in {self.pid(), self.process.pid} if self.process.poll() is None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
     def end(self) -> dict[str, int]:
         """Stop it in order and return what it counted."""
         eventually(lambda: "up" in self.lines())
-        self.process.send_signal(signal.SIGTERM)
+        os.kill(self.pid(), signal.SIGTERM)
         assert self.process.wait(60) == 0, self._log.read_text()
         return {str(k): int(v) for k, v in json.loads(self.lines()[-1].removeprefix("end ")).items()}
 
@@ -74,8 +87,7 @@ def feeding(
     try:
         yield life
     finally:
-        life.process.kill()
-        life.process.wait()
+        life.kill()
 
 
 def verify(db: PgConnection, folder: Path, acknowledged: set[int]) -> None:

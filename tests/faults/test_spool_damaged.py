@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 
@@ -76,6 +77,25 @@ def test_a_torn_tail(spool: Path, database_settings: Settings, db: PgConnection)
     assert drain(spool, database_settings) == 0
     assert db.execute("SELECT count(*) FROM readings").fetchone() == ((FRAMES - 1) * feeder.ROWS,)
     assert db.execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
+    assert audit(db, spool).problems == []
+
+
+def test_a_frame_of_another_schema_does_not_stop_the_drain(
+    spool: Path, database_settings: Settings, db: PgConnection
+) -> None:
+    segment = list_segments(spool)[0].path
+    raw = bytearray(segment.read_bytes())
+    raw[SEGMENT.size + 4] = 9
+    raw[SEGMENT.size + FRAME.size - 4 : SEGMENT.size + FRAME.size] = crc32(
+        raw[SEGMENT.size : SEGMENT.size + FRAME.size - 4]
+    ).to_bytes(4, "little")
+    segment.write_bytes(raw)
+    assert drain(spool, database_settings) == 1
+    assert db.execute("SELECT count(*) FROM readings").fetchone() == ((FRAMES - 1) * feeder.ROWS,)
+    (detail, original) = db.execute("SELECT detail, original FROM quarantine").fetchall()[0]
+    assert "payload schema 9 is not known" in detail
+    assert bytes(original) == raw[SEGMENT.size : SEGMENT.size + FRAME_BYTES]
+    assert (spool / "aside" / segment.name).exists()
     assert audit(db, spool).problems == []
 
 

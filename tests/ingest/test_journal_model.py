@@ -282,7 +282,7 @@ def wander(model: JournalModel, dice: random.Random, steps: int = 40) -> None:
         return [dice.choice([errno.EIO, errno.EIO, errno.ENOSPC, 0]) for _ in range(dice.randrange(3))]
 
     eio = [errno.EIO, 0]
-    walks: list[Callable[[], None]] = [
+    walks: list[Callable[[], object]] = [
         lambda: model.append(rows=dice.randrange(300), seed=dice.randrange(1 << 16), times=dice.choice([1, 1, 3, 12])),
         model.sync,
         lambda: model.read(max_rows=dice.choice([1, 300, 2000, 20_000])),
