@@ -27,14 +27,15 @@ class Extras:
 
 def encode_extras(extras: Extras) -> bytes:
     """Return the extras of a frame as bytes; nothing for a frame that has none."""
+    if not (extras.rejected or extras.gaps or extras.filled or extras.episodes):
+        return b""
     content = {
         "rejected": [(i.reason, i.detail, i.source, base64.b64encode(i.original).decode()) for i in extras.rejected],
         "gaps": [(gap.start_us, gap.end_us, gap.reason, gap.tag_id) for gap in extras.gaps],
         "filled": [(item.start_us, item.end_us, item.tag_id) for item in extras.filled],
         "episodes": [(i.check, i.severity, i.start_us, i.tag_id, i.end_us, dict(i.evidence)) for i in extras.episodes],
     }
-    content = {key: items for key, items in content.items() if items}
-    return json.dumps(content, separators=(",", ":")).encode() if content else b""
+    return json.dumps({key: items for key, items in content.items() if items}, separators=(",", ":")).encode()
 
 
 def decode_extras(raw: bytes) -> Extras:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from uuid import UUID
 
+    from numpy.typing import NDArray
+
     from wellos.clock import Clock
     from wellos.settings import Settings
     from wellos.spool_format import Item
@@ -167,7 +169,7 @@ class WarmSink:
         batches = [item.readings["time"] for item in items if isinstance(item, Frame)]
         if not batches:
             return
-        days = set(np.unique(np.concatenate(batches) // _DAY_US).tolist()) - self._days
+        days = _days(np.concatenate(batches)) - self._days
         new = sorted(day for day in days if _FIRST_DAY <= day <= _LAST_DAY)[-_MOST_NEW_DAYS:]
         if new:
             dates = [date.fromordinal(date(1970, 1, 1).toordinal() + day) for day in new]
@@ -225,6 +227,11 @@ class WarmSink:
             superseded=sum(count.superseded for count in counts),
             poisoned=sum(len(count.poisoned) for count in counts),
         )
+
+
+def _days(times: NDArray[np.int64]) -> set[int]:
+    first, last = (int(times.min()) // _DAY_US, int(times.max()) // _DAY_US) if len(times) else (0, -1)
+    return {first} if first == last else set(np.unique(times // _DAY_US).tolist())
 
 
 def _span(item: Item) -> tuple[int, int]:

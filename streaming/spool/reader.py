@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "Segment"]
 
-_CHUNK = 4 << 20
+_CHUNK = 1 << 20  # a batch is half of it: what is left over is read again
 _MOST_LOST = 10_000
 """Sequences in one statement of loss: each becomes a row of the ledger, and transactions stay small."""
 

@@ -37,7 +37,9 @@ def dashboard() -> dict[str, Any]:
 async def _page(tmp_path: Path, reason_not_ready: Callable[[], str] = str, path: str = "/metrics") -> httpx.Response:
     journal = Journal(tmp_path / "spool", quota_bytes=1 << 22, segment_bytes=1 << 20, now_us=lambda: 0)
     counters = Counters()
-    counters.count_quality("acme", "mqtt", pack(np.arange(3), 1.0, 1, [Quality.GOOD, Quality.BAD, Quality.GOOD]))
+    batch = pack(np.arange(3), 1.0, 1, [Quality.GOOD, Quality.BAD, Quality.GOOD])
+    for tenant, protocol, part in (("acme", "mqtt", batch), ("beta", "opcua", batch[:1]), ("acme", "mqtt", batch)):
+        counters.count_quality(tenant, protocol, part)
     counters.findings["acme", "range"] += 1
     counters.restarts["plc"] += 1
     counters.count_latency(np.array([0]), 1_000_000)
@@ -92,6 +94,16 @@ async def test_every_term_of_the_identity_is_there_from_the_start(tmp_path: Path
         assert f'scada_stored_total{{term="{term}"}} 0.0' in text
     assert 'scada_server_up{server="redis"} 0.0' in text
     assert "scada_spool_pending_rows 0.0" in text
+
+
+async def test_qualities_are_counted_by_tenant_and_protocol(tmp_path: Path) -> None:
+    text = (await _page(tmp_path)).text
+    found = dict(re.findall(r"^scada_readings_ingested_total{(.*)} (.*)$", text, re.MULTILINE))
+    assert found == {
+        'protocol="mqtt",quality="GOOD",tenant_id="acme"': "4.0",
+        'protocol="mqtt",quality="BAD",tenant_id="acme"': "2.0",
+        'protocol="opcua",quality="GOOD",tenant_id="beta"': "1.0",
+    }
 
 
 async def test_living_does_not_depend_on_the_database_and_readiness_does(tmp_path: Path) -> None:
