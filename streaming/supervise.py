@@ -82,6 +82,7 @@ class Supervisor:
             return False
         try:
             if not await asyncio.wait_for(adapter.change(wanted), _CHANGE_S):
+                log.info("a change needs a new start of its connection", connection=wanted.name)
                 return False
         except (ConnectionLost, TimeoutError, WellosError) as error:
             reason = str(error) or type(error).__name__

@@ -81,11 +81,11 @@ class IngestProcess:
             self.process.kill()
             self.process.wait()
 
-    def stop(self) -> int:
-        """Stop in order; it has five seconds."""
+    def stop(self, within_s: float = 30) -> int:
+        """Stop in order."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(5)
+        return self.process.wait(within_s)
 
 
 class Ingests:

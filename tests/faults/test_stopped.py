@@ -90,7 +90,7 @@ def test_stopped_under_load_with_a_silent_database(
             eventually(lambda: len(stored(db)) > 100)
             link.silent = True
             eventually(lambda: process.metric("scada_spool_pending_rows") > 300)
-            assert process.stop() == 0
+            assert process.stop(within_s=5) == 0
             behind = len(publisher.sent) - len(stored(db))
         finally:
             publisher.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
@@ -25,6 +26,7 @@ class Source:
 
     loss_window: ClassVar[str] = "nothing"
     built: ClassVar[list[tuple[int, int]]] = []
+    changed: ClassVar[list[tuple[int, int]]] = []
 
     def __init__(self, connection: Connection, clock: Clock, status: Status) -> None:
         self.connection, self.clock, self.status = connection, clock, status
@@ -32,8 +34,13 @@ class Source:
         if connection.config.get("broken"):
             raise ValueError("planted")
 
-    async def change(self, _connection: Connection) -> bool:
-        return False
+    async def change(self, connection: Connection) -> bool:
+        if connection.config.get("unchanging"):
+            raise RuntimeError("planted")
+        if connection.config.get("slow"):
+            await asyncio.Event().wait()
+        Source.changed.append((connection.connection_id, len(connection.tags)))
+        return bool(connection.config.get("takes"))
 
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         self.status.state = "connected"
@@ -52,7 +59,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(supervise, "_SHORTEST_PAUSE_S", 0.001)
     monkeypatch.setattr(supervise, "_LONGEST_PAUSE_S", 0.002)
+    monkeypatch.setattr(supervise, "_CHANGE_S", 0.05)
     Source.built.clear()
+    Source.changed.clear()
 
 
 def connection(number: int, tags: int = 1, **config: bool) -> Connection:
@@ -105,3 +114,52 @@ async def test_only_what_changed_is_started_again() -> None:
     assert set(rig.supervisor.connections) == {1, 2, 4}
     assert rig.supervisor.status[3].state == "stopped"
     await rig.supervisor.stop()
+
+
+async def test_an_adapter_that_takes_a_change_over_goes_on() -> None:
+    rig = Rig()
+    before = [connection(1, takes=True), connection(2, unchanging=True), connection(3, slow=True), connection(4)]
+    await rig.supervisor.apply(before)
+    await rig.until(lambda: len(rig.delivered) == 4)
+    after = [replace(item, tags=connection(9, tags=5).tags) for item in before]
+    await rig.supervisor.apply(after)
+    await rig.until(lambda: len(rig.delivered) == 7)
+    assert sorted(number for number, _ in Source.built) == [1, 2, 2, 3, 3, 4, 4]
+    assert Source.changed == [(1, 5), (4, 5)]
+    assert {key: len(item.tags) for key, item in rig.supervisor.connections.items()} == dict.fromkeys(range(1, 5), 5)
+    await rig.supervisor.stop()
+
+
+async def test_a_connection_that_was_taken_away_is_not_tried_again() -> None:
+    rig = Rig()
+    asked = 0
+
+    async def confirm() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            taken.set()
+            await asyncio.Event().wait()
+
+    taken = asyncio.Event()
+    rig.supervisor = Supervisor(rig.emit, WallClock(), rig.counters, {}, confirm=confirm)
+    await rig.supervisor.apply([connection(1, flaky=True)])
+    async with asyncio.timeout(20):
+        await taken.wait()
+    await rig.supervisor.apply([])
+    assert len(Source.built) == 3
+    assert rig.supervisor.status[1].state == "stopped"
+
+
+async def test_a_new_owner_begins_where_the_old_one_last_heard() -> None:
+    heard: dict[int, int] = {}
+    rig = Rig(heard)
+    rig.supervisor = Supervisor(rig.emit, WallClock(), rig.counters, heard)
+    await rig.supervisor.apply([connection(1)])
+    await rig.until(lambda: len(Source.built) == 1)
+    await rig.supervisor.apply([])
+    heard[1] = 700
+    await rig.supervisor.apply([connection(1)])
+    await rig.until(lambda: len(Source.built) == 2)
+    await rig.supervisor.stop()
+    assert Source.built == [(1, 0), (1, 700)]
