@@ -183,10 +183,16 @@ class Episodes(Columns):
             if CHECKS[k].close_us:
                 self.close(k, tags[(self.start[tags, k] != 0) & (time - self.last[tags, k] > CHECKS[k].close_us)])
 
-    def expire(self, now_us: int, silent: Bools) -> None:
-        """End what is over by the time of receipt, and everything of the tags that have fallen silent."""
+    def expire(self, now_us: int, silent: Bools, gone: Bools) -> None:
+        """End what is over by the time of receipt, and everything of the tags that have fallen silent.
+
+        What its own check ends lasts through silence, until its whole connection is `gone`.
+        """
         for k in np.flatnonzero(self.open).tolist():
-            over = silent if not _BY_RECEIPT[k] else now_us - self.last[:, k] > CHECKS[k].close_us
+            if CHECKS[k].by_receipt:
+                over = now_us - self.last[:, k] > CHECKS[k].close_us
+            else:
+                over = silent if CHECKS[k].close_us else gone
             self.close(k, np.flatnonzero((self.start[:, k] != 0) & over))
 
     def end_all(self, tags: Rows) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["StateFile"]
 
 _SCHEMA = 1
-_UNREADABLE = (BadZipFile, zlib.error, ValueError, LookupError, TypeError, EOFError)
+_UNREADABLE = (BadZipFile, zlib.error, ValueError, LookupError, TypeError, EOFError, OSError)
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +133,8 @@ class StateFile:
 
     def _set_aside(self, error: Exception) -> None:
         aside = self._path.with_suffix(".aside")
-        self._path.replace(aside)
+        with suppress(OSError):  # a folder that cannot be written is said when the next state is
+            self._path.replace(aside)
         log.warning("the state of the checks could not be read; they start afresh", kept=str(aside), reason=str(error))
 
     def _tell(self, error: OSError) -> None:

@@ -8,9 +8,9 @@ neither is known. Once a minute of platform time a tag is found stuck (WARN; ERR
   changes (by half-octaves, from 100 changes on; an interval that was itself found stuck is not learnt),
 
 while its well is on: another tag of the well changed that much later, and, where the well has other tags that say so
-(rate, current, speed, frequency), one of them reads above 2 % of its span; time at rest does not count. So nothing is
-said of the only tag of a well, nor of a connection that is frozen as a whole. A run that began and ended within one
-batch is not seen.
+(rate, current, speed, frequency), one of them reads above 2 % of its span; time at rest does not count, and such a tag
+at rest is not stuck. So nothing is said of the only tag of a well, nor of a connection that is frozen as a whole. A run
+that began and ended within one batch is not seen. The episode ends with the next change, or with its connection.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class Stuck(Columns):
         longest = np.maximum(_TIMES * edge, _HOUR_US).astype(np.int64)
         return np.where(total >= _LEAST_CHANGES, longest, np.iinfo(np.int64).max)
 
-    def look(self, known: Definitions, episodes: Episodes) -> None:
-        """Open, renew and end episodes."""
+    def look(self, known: Definitions, episodes: Episodes, gone: Bools) -> None:
+        """Open, renew and end episodes; of what is `gone`, with its connection, nothing new is said."""
         k = check_number("stuck")
         if episodes.open[k]:
             over = np.flatnonzero((episodes.start[:, k] != 0) & (self.changed > episodes.start[:, k]))
@@ -146,8 +146,8 @@ class Stuck(Columns):
         since = np.maximum(self.changed, self.rested)
         still = np.where(known.paced, moved, np.minimum(self.seen, moved)) - since
         long = np.where(known.paced, _HOUR_US, self._after_us)
-        enough = known.paced | (self.polls >= _POLLS)
-        tag = np.flatnonzero((self.changed != 0) & (known.connection != 0) & enough & (still >= long))
+        enough = (known.paced | (self.polls >= _POLLS)) & ~(known.drive & (self.value <= known.running_above))
+        tag = np.flatnonzero((self.changed != 0) & ~gone & enough & (still >= long))
         if not len(tag):
             return
         paced = known.paced[tag]

@@ -283,10 +283,15 @@ class Validator:
             return
         self._minute = minute
         self._memory.forget(now_us)
-        self._stuck.look(self._known, self._episodes)
         self._connections.expire(now_us)
         heard = np.where(self._readers.heard == 0, self._memory.began_us, self._readers.heard)
-        self._episodes.expire(now_us, now_us - heard > self._known.hold + _SILENT_US)
+        patience = self._known.hold + _SILENT_US
+        owner = self._known.owner
+        latest = np.zeros(int(owner.max(initial=0)) + 1, np.int64)
+        np.maximum.at(latest, owner, heard)
+        gone = (now_us - latest[owner] > patience) | (self._known.connection == 0)
+        self._stuck.look(self._known, self._episodes, gone)
+        self._episodes.expire(now_us, now_us - heard > patience, gone)
 
     def _with_episodes(self, checked: list[Checked], now_us: int) -> list[Checked]:
         said = [(int(self._known.owner[tag]), episode) for tag, episode in self._episodes.drain()]

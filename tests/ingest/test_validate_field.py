@@ -249,3 +249,49 @@ def test_a_storm_writes_once_when_it_begins_and_once_when_it_ends() -> None:
             words += sum(episode.check == "range" for episode in checked.episodes)
     assert words == 2 * len(ids)
     assert len(readings)
+
+
+def test_a_tag_by_exception_is_stuck_by_its_own_measure() -> None:
+    rbe = {n: Tag(n, TENANT, "W", f"t{n}", "a", mode="rbe", interval_s=1e6) for n in (1, 2, 3)}
+    made, said = Validator(), []
+    made.configure([Connection(1, TENANT, "acme", "c", "mqtt", {}, tuple(rbe.values()))])
+    for minute in range(3000):
+        now = START + minute * MINUTE
+        # One tag changes every minute, one every 20; both stop after 40 hours, when the third goes on.
+        ids = [n for n, every in ((1, 1), (2, 20), (3, 1)) if minute % every == 0 and (n == 3 or minute < 2400)]
+        readings = pack(now, float(minute), ids, Quality.GOOD)
+        for checked in made.check([Share(1, readings, now)], now):
+            said += [(e.tag_id, (e.start_us - START) // MINUTE, now) for e in checked.episodes if e.check == "stuck"]
+    assert sorted(item[:2] for item in said) == [(1, 2399), (2, 2380)]
+    (first,), (second,) = ([now - START for n, _, now in said if n == tag_id] for tag_id in (1, 2))
+    assert abs(first - (2399 + 61) * MINUTE) <= 2 * MINUTE
+    assert 3 * 20 * MINUTE < second - 2380 * MINUTE < 3 * 30 * MINUTE
+
+
+def test_a_standstill_that_lasts_a_day_becomes_an_error_and_ends_with_the_next_change() -> None:
+    tags = [Tag(n, TENANT, "W", f"t{n}", "a", interval_s=60.0) for n in (1, 2)]
+    made, said = Validator(), []
+    made.configure([Connection(1, TENANT, "acme", "c", "mqtt", {}, tuple(tags))])
+    for minute in range(1700):
+        now = START + minute * MINUTE
+        still = 5.0 if 100 <= minute < 1600 else float(minute)
+        readings = pack(now, [still, float(minute)], [1, 2], Quality.GOOD)
+        for checked in made.check([Share(1, readings, now)], now):
+            words = [e for e in checked.episodes if e.check == "stuck"]
+            said += [(e.severity, e.start_us - START, e.end_us and e.end_us - START) for e in words]
+    start = 100 * MINUTE
+    assert said == [("WARN", start, None), ("ERROR", start, None), ("ERROR", start, 1600 * MINUTE)]
+
+
+def test_a_standstill_ends_when_its_connection_falls_silent_and_goes_on_with_it() -> None:
+    tags = [Tag(n, TENANT, "W", f"t{n}", "a", interval_s=60.0) for n in (1, 2)]
+    made, said = Validator(), []
+    made.configure([Connection(1, TENANT, "acme", "c", "mqtt", {}, tuple(tags))])
+    for minute in range(400):
+        now = START + minute * MINUTE
+        rows = 0 if 100 <= minute < 250 else 2
+        readings = pack(now, [5.0, float(minute)][:rows], [1, 2][:rows], Quality.GOOD)
+        for checked in made.check([Share(1, readings, now)], now):
+            words = [e for e in checked.episodes if e.check == "stuck"]
+            said += [(e.start_us - START, e.end_us and e.end_us - START) for e in words]
+    assert said == [(0, None), (0, 99 * MINUTE), (0, None)]
