@@ -150,14 +150,13 @@ class Assembly:
         self.journal.close()
 
 
-def cpu_by_thread() -> dict[str, float]:
-    """CPU seconds that each thread of this process has used, by the name of what it does."""
-    found: dict[str, float] = {}
+def cpu_by_thread() -> dict[tuple[int, str], float]:
+    """CPU seconds that each thread of this process has used, by its number and the name of what it does."""
+    found = {}
     for thread in threading.enumerate():
         assert thread.ident is not None
         name = thread.name.partition("_")[0].replace("MainThread", "event loop")
-        used = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
-        found[name] = found.get(name, 0.0) + used
+        found[thread.ident, name] = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
     return found
 
 

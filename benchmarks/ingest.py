@@ -52,17 +52,20 @@ class _Cpu:
     """CPU seconds by thread of ours and by server process, since it was made."""
 
     def __init__(self, servers: dict[str, psutil.Process]) -> None:
-        self._servers, self._before = servers, {}
+        self._servers = servers
         self._before = self._now()
 
     def used(self) -> dict[str, float]:
-        return {name: value - self._before.get(name, 0.0) for name, value in self._now().items()}
+        found: dict[str, float] = {}
+        for (number, name), value in self._now().items():  # a thread of an earlier part may be gone by now
+            found[name] = found.get(name, 0.0) + value - self._before.get((number, name), 0.0)
+        return found
 
-    def _now(self) -> dict[str, float]:
+    def _now(self) -> dict[tuple[int, str], float]:
         found = cpu_by_thread()
         for name, process in self._servers.items():
             times = process.cpu_times()
-            found[name] = times.user + times.system
+            found[process.pid, name] = times.user + times.system
         return found
 
 

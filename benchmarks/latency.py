@@ -63,7 +63,12 @@ def fleet(protocol: Protocol, port: int, tags: int) -> Fleet:
     well = WellEntry(name=f"{protocol}-{tags}", lift_type="esp")
     configs: dict[Protocol, dict[str, Any]] = {
         "mqtt": {"url": f"mqtt://127.0.0.1:{port}"},
-        "opcua": {"url": f"opc.tcp://127.0.0.1:{port}/", "publishing_interval_ms": 10.0},
+        "opcua": {
+            "url": f"opc.tcp://127.0.0.1:{port}/",
+            "publishing_interval_ms": 10.0,
+            "anonymous": True,
+            "security_mode": "None",
+        },
         "modbus": {"host": "127.0.0.1", "port": port},
     }
     connections = []
@@ -147,7 +152,7 @@ def _ingest(settings: Settings) -> Iterator[None]:
         "WELLOS_DATA_DIR": str(settings.data_dir),
         "WELLOS_DATABASE_URL": settings.database_url.get_secret_value(),
         "WELLOS_REDIS_URL": settings.redis_url.get_secret_value(),
-        "WELLOS_LOG_LEVEL": "error",
+        "WELLOS_LOG_LEVEL": "warning",
     }
     process = subprocess.Popen([sys.executable, "-m", "streaming"], env=env, stdout=subprocess.DEVNULL)
     try:

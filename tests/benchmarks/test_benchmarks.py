@@ -47,6 +47,12 @@ def test_a_small_run_on_a_real_server(database_server: str, capsys: pytest.Captu
     assert content["limit"]["rows/s into a bare table, median"] > 0
 
 
+def test_a_small_run_on_a_real_redis(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hot", "--json", "--tags", "100", "--batches", "2"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert 0 < figures["KB a tag-day, all hours packed"] < figures["KB a tag-day, were all hours open"] < 100
+
+
 def test_the_table_tells_figures_limit_and_machine() -> None:
     machine = Machine("Some CPU", 2, 8.0, "Linux 6", 0.1)
     shown = Report("x", {"rows/s": 1234.0}, {"rows/s at most": 2468.0}, 0.5, ("Redis 7",)).as_table(machine)
