@@ -166,6 +166,7 @@ class Intake:
                 if not self.full:
                     log.warning("the spool is full: intake pauses", reason=str(error))
                 self._open(full=True)
+                self._on_durable([])  # what did fit is durable: the drain must know, it is what makes room
                 await asyncio.sleep(_FULL_RETRY_S)
                 continue
             if self.full:

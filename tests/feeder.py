@@ -12,7 +12,10 @@ import json
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
@@ -28,7 +31,10 @@ from wellos.clock import WallClock
 from wellos.quality import Quality
 from wellos.readings import Readings, pack
 from wellos.registry import Connection, Tag
-from wellos.settings import load_settings
+from wellos.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 ROWS = 40
 TAGS = 8
@@ -46,43 +52,74 @@ def _connection() -> Connection:
     return Connection(1, UUID(int=1), "acme", "feed", "mqtt", {}, tags)
 
 
-async def _run(data_dir: Path, url: str, first: int) -> None:
-    settings, clock = load_settings(data_dir=data_dir, database_url=url), WallClock()
+@dataclass(slots=True)
+class Parts:
+    """Ingest between its adapters and PostgreSQL."""
+
+    journal: Journal
+    counters: Counters
+    sink: WarmSink
+    drain: Drain
+    intake: Intake
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[list[asyncio.Task[None]]]:
+        """Take in and drain, in these two tasks; afterwards everything is closed."""
+        tasks = [asyncio.create_task(self.intake.run()), asyncio.create_task(self.drain.run())]
+        try:
+            yield tasks
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.sink.close()
+            self.journal.close()
+
+    async def stored(self) -> None:
+        """Wait until all that was delivered is stored."""
+        await self.intake.settled()
+        await self.drain.caught_up()
+
+
+def assemble(settings: Settings, *, batch_rows: int = 2000) -> Parts:
+    """Wire them as in the process, with small segments."""
+    clock, counters = WallClock(), Counters()
     journal = Journal(
-        data_dir / "spool",
+        settings.data_dir / "spool",
         quota_bytes=settings.spool_quota_bytes,
         segment_bytes=min(settings.spool_segment_bytes, 1 << 18),
         now_us=clock.micros,
         keep_bytes=settings.spool_keep_bytes,
         keep_s=settings.spool_keep_s,
     )
-    counters = Counters()
     validator = Validator(Thresholds(future_tolerance_s=60, duplicate_window_s=60, late_after_s=600))
     sink = WarmSink(settings, journal.spool_id, clock)
-    drain = Drain(journal, sink, clock, counters, batch_rows=2000)
+    drain = Drain(journal, sink, clock, counters, batch_rows=batch_rows)
     intake = Intake(journal, validator, clock, counters, lambda _batches: drain.wake())
     intake.configure([_connection()])
+    return Parts(journal, counters, sink, drain, intake)
+
+
+async def _run(data_dir: Path, url: str, first: int) -> None:
+    parts, clock = assemble(load_settings(data_dir=data_dir, database_url=url)), WallClock()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     os.write(1, b"up\n")
-    tasks = [asyncio.create_task(intake.run()), asyncio.create_task(drain.run())]
-    for task in tasks:
-        task.add_done_callback(lambda _task: stop.set())
     number = first
-    while not stop.is_set() and first >= 0:
-        settle = _Ack(number)
-        await intake.emit(Delivery(1, clock.micros(), readings_of(number), settle=settle))
-        number += 1
-        await asyncio.sleep(0.0005)
-    await stop.wait()
-    for task in tasks:
-        if task.done():
-            task.result()
-    await intake.settled()
-    await drain.caught_up()
-    os.write(1, f"end {json.dumps(counters.stored)}\n".encode())
-    for task in tasks:
-        task.cancel()
+    async with parts.running() as tasks:
+        for task in tasks:
+            task.add_done_callback(lambda _task: stop.set())
+        while not stop.is_set() and first >= 0:
+            settle = _Ack(number)
+            await parts.intake.emit(Delivery(1, clock.micros(), readings_of(number), settle=settle))
+            number += 1
+            await asyncio.sleep(0.0005)
+        await stop.wait()
+        for task in tasks:
+            if task.done():
+                task.result()
+        await parts.stored()
+    os.write(1, f"end {json.dumps(parts.counters.stored)}\n".encode())
 
 
 class _Ack:

@@ -6,6 +6,7 @@ SET LOCAL enable_memoize = off;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_seqscan = off;
+SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
 CREATE TEMPORARY TABLE IF NOT EXISTS merge_keys (
     time    timestamptz NOT NULL,
     tag_id  integer NOT NULL

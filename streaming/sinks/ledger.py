@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from streaming.extras import decode_extras
+from streaming.sinks.sqlstate import Kind, kind_of
 from wellos.clock import from_micros
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from uuid import UUID
-
-    import psycopg
 
     from streaming.sinks.rows import Counts
     from wellos.spool_format import Frame, Lost
@@ -43,9 +43,18 @@ class _Side:
 
 
 def write_frames(
-    cursor: psycopg.Cursor[Any], spool_id: UUID, frames: Sequence[Frame], counts: Sequence[Counts]
+    cursor: psycopg.Cursor[Any],
+    spool_id: UUID,
+    frames: Sequence[Frame],
+    counts: Sequence[Counts],
+    *,
+    salvaging: bool = False,
 ) -> None:
-    """Write the ledger rows of these frames, and their originals and gaps."""
+    """Write the ledger rows of these frames, and their originals and gaps.
+
+    `salvaging`: one of them holds something that the database refuses. Texts are then written in ASCII, which every
+    database can hold, and of what else is refused the reason goes to quarantine, so that nothing stops the drain.
+    """
     headers = [frame.header for frame in frames]
     ledger: dict[str, Any] = {"spool_id": spool_id, "seq": [header.seq for header in headers]}
     ledger |= {name: [getattr(header, name) for header in headers] for name in _COUNTERS}
@@ -56,14 +65,23 @@ def write_frames(
     side = _Side()
     for frame, count in zip(frames, counts, strict=True):
         if frame.extras or count.poisoned:
-            _collect(frame, count, side)
+            _collect(frame, count, side, _ascii if salvaging else _text)
+    refused = []
     for name, columns, found in (
-        ("ingest_quarantine_add", _QUARANTINE, side.quarantine),
         ("ingest_gaps_add", _GAPS, side.gaps),
         ("ingest_gaps_close", _FILLED, side.filled),
         ("ingest_episodes_add", _EPISODES, side.episodes),
     ):
-        _insert(cursor, name, spool_id, columns, found)
+        if not salvaging:
+            _insert(cursor, name, spool_id, columns, found)
+        elif said := _try_insert(cursor, name, spool_id, columns, found):
+            refused.append(f"{name}: {said}")
+    for frame, ordinal, said in ((frame, -2 - n, said) for frame in frames[:1] for n, said in enumerate(refused)):
+        header = frame.header
+        texts = ("refused", _ascii(said), "spool")
+        received = _moment(header.received_us)
+        side.quarantine.append((header.seq, ordinal, header.connection_id, *texts, frame.extras, received))
+    _insert(cursor, "ingest_quarantine_add", spool_id, _QUARANTINE, side.quarantine)
 
 
 def write_lost(cursor: psycopg.Cursor[Any], spool_id: UUID, lost: Lost, now: datetime) -> None:
@@ -79,22 +97,22 @@ def write_lost(cursor: psycopg.Cursor[Any], spool_id: UUID, lost: Lost, now: dat
     cursor.execute(query("ingest_gaps_add_lost"), values)
 
 
-def _collect(frame: Frame, count: Counts, side: _Side) -> None:
+def _collect(frame: Frame, count: Counts, side: _Side, text: Callable[[str], str]) -> None:
     header = frame.header
     extras = decode_extras(frame.extras)
     received = _moment(header.received_us)
     for ordinal, item in enumerate(extras.rejected):
-        texts = (_text(item.reason), _text(item.detail), _text(item.source))
+        texts = (text(item.reason), text(item.detail), text(item.source))
         side.quarantine.append((header.seq, ordinal, header.connection_id, *texts, item.original, received))
     for row, said in count.poisoned:
         reading = frame.readings[row]
         source = f"tag {reading['tag_id']}"
-        texts = (count.reason, _text(said), source)
+        texts = (count.reason, text(said), source)
         ordinal = len(extras.rejected) + row
         side.quarantine.append((header.seq, ordinal, header.connection_id, *texts, reading.tobytes(), received))
     for gap in extras.gaps:
         ends = _ends(gap.start_us, gap.end_us)
-        side.gaps.append((header.seq, header.connection_id, gap.tag_id, *ends, _text(gap.reason)))
+        side.gaps.append((header.seq, header.connection_id, gap.tag_id, *ends, text(gap.reason)))
     for span in extras.filled:
         side.filled.append((header.connection_id, span.tag_id, *_ends(span.start_us, span.end_us)))
     for episode in extras.episodes:
@@ -109,6 +127,26 @@ def _insert(
     if rows:
         values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
         cursor.execute(query(name), {"spool_id": spool_id} | values)
+
+
+def _try_insert(
+    cursor: psycopg.Cursor[Any], name: str, spool_id: UUID, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> str:
+    """Insert rows, or none of them and return what the database said."""
+    cursor.execute("SAVEPOINT side")
+    try:
+        _insert(cursor, name, spool_id, columns, rows)
+    except psycopg.Error as error:
+        if kind_of(error) is not Kind.POISON:
+            raise
+        cursor.execute("ROLLBACK TO SAVEPOINT side")
+        return f"{error.sqlstate}: {error.diag.message_primary}"
+    cursor.execute("RELEASE SAVEPOINT side")
+    return ""
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _text(text: str) -> str:

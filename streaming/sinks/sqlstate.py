@@ -1,12 +1,14 @@
-"""What an error of the database means for the work in hand."""
+"""What an error of the database means for the work in hand, by its SQLSTATE.
+
+After Appendix A of PostgreSQL and the codes of TimescaleDB (TS...). No error is fatal: whatever the database says,
+what was acknowledged stays in the spool, and waiting loses nothing. A code that is not known is told to a person.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import psycopg
+import psycopg
 
 __all__ = ["Kind", "kind_of"]
 
@@ -15,7 +17,7 @@ class Kind(Enum):
     """What to do after an error."""
 
     RETRY = "retry"
-    """A passing fault: connection, shutdown, resources, deadlock, lock."""
+    """A passing fault: connection, shutdown, failover, resources, deadlock, lock."""
     CONFLICT = "conflict"
     """A reading of that (tag, time) is stored already: merge."""
     COMMITTED = "committed"
@@ -26,18 +28,34 @@ class Kind(Enum):
     """A person must act (missing table or right, wrong password): say so, and try again slowly."""
 
 
-_POISON = ("22", "23")
-_REFUSED = ("28", "2F", "38", "39", "3D", "3F", "42", "0A", "F0", "XX")
+_CLASSES = {
+    "08": Kind.RETRY,  # connection
+    "22": Kind.POISON,  # data: out of range, not in the database's encoding
+    "23": Kind.POISON,  # a constraint; 23505 is told apart below
+    "25": Kind.RETRY,  # transaction state: a timeout ended it, a failover left us on a read-only server
+    "40": Kind.RETRY,  # rolled back: serialization failure, deadlock
+    "44": Kind.POISON,  # the check option of a view in place of the table
+    "53": Kind.RETRY,  # resources: disk full, memory, connections
+    "57": Kind.RETRY,  # an operator: shutdown, cancelled, starting up
+    "72": Kind.RETRY,  # the snapshot is too old
+}
+_STATES = {
+    "53400": Kind.REFUSED,  # a configured limit: it stands until somebody changes it
+    "55006": Kind.RETRY,  # an object is in use
+    "55P03": Kind.RETRY,  # a lock was not to be had in time
+    "57P04": Kind.REFUSED,  # the database was dropped
+    "TS003": Kind.RETRY,  # a chunk was dropped just now
+    "TS502": Kind.RETRY,  # communication inside TimescaleDB
+    "TS503": Kind.RETRY,  # two sessions made one chunk
+}
 
 
 def kind_of(error: psycopg.Error) -> Kind:
-    """Classify by SQLSTATE; an error without one is a lost connection."""
-    state = error.sqlstate or ""
+    """Classify an error. Without SQLSTATE it came from this side: a lost connection, or data that cannot be sent."""
+    state = error.sqlstate
+    if state is None:
+        return Kind.POISON if isinstance(error, psycopg.DataError) else Kind.RETRY
     if state == "23505":
         ledger = (error.diag.table_name or "").startswith("ingest_ledger")
         return Kind.COMMITTED if ledger else Kind.CONFLICT
-    if state.startswith(_POISON):
-        return Kind.POISON
-    if state.startswith(_REFUSED):
-        return Kind.REFUSED
-    return Kind.RETRY
+    return _STATES.get(state) or _CLASSES.get(state[:2], Kind.REFUSED)

@@ -129,7 +129,8 @@ class WarmSink:
             self._unsure = True
             self.close()
             told = f"{error.sqlstate or 'connection lost'}: {' '.join(str(error).split())}"
-            raise (RefusedError if kind_of(error) is Kind.REFUSED else UnavailableError)(told) from error
+            stands = kind_of(error) in {Kind.REFUSED, Kind.POISON}  # poison that no part of a frame explains
+            raise (RefusedError if stands else UnavailableError)(told) from error
         except UnreachableError as error:
             raise UnavailableError(error.reason) from error
 
@@ -153,6 +154,8 @@ class WarmSink:
         connection.execute("SET synchronous_commit = on")
         connection.execute("SET client_min_messages = warning")
         connection.execute("SET lock_timeout = '30s'")
+        # TimescaleDB would refuse a batch for compressed chunks that it has to unpack more than this of; 0: no limit.
+        connection.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
         return connection
 
     def _without_committed(self, connection: PgConnection, items: Sequence[Item]) -> list[Item]:
@@ -213,7 +216,7 @@ class WarmSink:
             of_valid = iter(found)
             counts = [rows.fence(frame) if frame.header.seq in stale else next(of_valid) for frame in frames]
             if frames:
-                ledger.write_frames(cursor, self._spool_id, frames, counts)
+                ledger.write_frames(cursor, self._spool_id, frames, counts, salvaging=salvaging)
             for item in lost:
                 ledger.write_lost(cursor, self._spool_id, item, self._clock.now())
         if not salvaging:  # what was refused may have any time

@@ -164,6 +164,7 @@ class Journal:
         with self._mutex:
             batch = list(self._queue)
         if not batch:
+            self._give_up_stored()
             return self.synced_seq
         data = b"".join(entry.encode(seq, payload) for seq, entry, payload in batch)
         try:
@@ -183,6 +184,8 @@ class Journal:
     def read(self, max_rows: int) -> list[Item]:
         """Return the next durable items, about `max_rows` readings of them; empty when there is none."""
         items = self._reader.read(max_rows)
+        if not items:
+            self._trim()  # the reader may have left a segment all of which is stored
         for segment in list(self._segments):
             if segment.damaged and not segment.aside:
                 segment.aside = files.link_aside(segment.path)
@@ -283,6 +286,17 @@ class Journal:
         self._segments.append(Segment(number, first_seq, path, len(header), closed=False))
         if len(self._segments) > 1:
             self._segments[-2].closed = True
+
+    def _give_up_stored(self) -> None:
+        """Begin a new segment where the open one, all of it stored, uses up the quota: nothing else would end it."""
+        with self._mutex:
+            idle = self.stored_seq == self._next_seq - 1 and self.used_bytes * 2 > self.quota_bytes
+        if idle and self._segments[-1].end > SEGMENT.size:
+            try:
+                self._open_segment(self._next_seq)
+            except OSError as error:
+                if error.errno not in _NO_SPACE:
+                    raise FatalError(f"{self.folder}: cannot start a segment: {error}") from error
 
     def _write_with_room(self, first_seq: int, data: bytes) -> None:
         """Write; while the disk is full, give up what is kept and try again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -69,6 +70,32 @@ def test_the_link_is_cut_between_commits(sink: WarmSink, link: Proxy, db: PgConn
     sink.close()
     assert cuts == 10
     assert db.execute("SELECT count(*), count(DISTINCT (tag_id, time)) FROM readings").fetchone() == (1200, 1200)
+
+
+def test_the_link_is_cut_in_the_middle_of_commits(sink: WarmSink, link: Proxy, db: PgConnection) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)  # noqa: T201 - pytest shows it when the test fails
+    moments, failed, skipped, seq = random.Random(seed), 0, 0, 0
+    cuts: list[int] = []
+    for _ in range(14):
+        frames = [frame(number) for number in range(seq + 1, seq + 201)]
+        seq += 200
+        timer = threading.Timer(moments.uniform(0, 0.03), lambda: cuts.append(link.cut()))
+        timer.start()
+        try:
+            sink.commit(frames)
+        except UnavailableError:
+            failed += 1
+            timer.join()
+            skipped += sink.commit(frames).skipped
+        timer.join()
+    assert len(cuts) == 14
+    assert failed > 3
+    sink.close()
+    assert skipped in range(0, 14 * 200 + 1, 200), "a transaction is in whole or not at all"
+    rows = seq * feeder.ROWS
+    assert db.execute("SELECT count(*), count(DISTINCT (tag_id, time)) FROM readings").fetchone() == (rows, rows)
+    assert db.execute("SELECT count(*), max(seq) FROM ingest_ledger").fetchone() == (seq, seq)
 
 
 def test_a_silent_server_is_left_when_told(sink: WarmSink, link: Proxy, db: PgConnection) -> None:

@@ -39,7 +39,11 @@ def connect(settings: Settings, *, autocommit: bool = False) -> PgConnection:
     address = hide_password(settings.database_url)
     try:
         connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, fallback_application_name="wellos"
+            url,
+            autocommit=True,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            fallback_application_name="wellos",
+            client_encoding="UTF8",  # else the database's own, into which Python cannot put every text
         )
         connection.execute("SET TIME ZONE 'UTC'")
     except psycopg.OperationalError as error:
