@@ -53,7 +53,7 @@ async def test_rtu_noise_before_and_within_is_passed_over(noise: bytes) -> None:
 
     collector = Collector()
     async with raw_peer(answer) as peer:
-        connection = connection_to(peer.port, "1:input:0:uint16", framing="rtu", retries=0, timeout_s=0.1)
+        connection = connection_to(peer.port, "1:input:0:uint16", framing="rtu", retries=0, timeout_s=0.3)
         async with running(connection, collector):
             await collector.until(lambda: len(collector.readings) >= 4)
     readings = collector.readings
@@ -82,7 +82,7 @@ async def test_a_late_answer_is_never_taken_for_the_present_one(framing: str) ->
 
     collector = Collector()
     async with raw_peer(answer) as peer:
-        connection = connection_to(peer.port, "1:holding:0:uint16", framing=framing, retries=1, timeout_s=0.1)
+        connection = connection_to(peer.port, "1:holding:0:uint16", framing=framing, retries=1, timeout_s=0.3)
         async with running(connection, collector):
             await collector.until(lambda: len(collector.readings) >= 5)
     values = collector.readings["value"].tolist()
@@ -144,7 +144,7 @@ async def test_silence_on_one_register_is_not_silence_of_the_unit() -> None:
     collector = Collector()
     async with raw_peer(answer) as peer:
         addresses = [f"1:holding:{place}:uint16" for place in (0, 500, 900)]
-        async with running(connection_to(peer.port, *addresses, timeout_s=0.05, retries=0), collector):
+        async with running(connection_to(peer.port, *addresses, timeout_s=0.25, retries=0), collector):
             await collector.until(lambda: len(collector.deliveries) >= 6)
     assert not np.isfinite(collector.of(100)["value"]).any()
     for number in (101, 102):
