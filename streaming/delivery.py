@@ -108,6 +108,9 @@ class Status:
     keeps a history fills. RetryableError while there is no database. None: nobody to ask.
     """
 
+    kept: object | None = None
+    """What an adapter leaves for the next one of this connection, such as subscriptions that live on at the server."""
+
     def become(self, state: str, now_us: int, error: str = "") -> None:
         """Enter a state; `since_us` moves only when the state is another one."""
         if state != self.state:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
     from wellos.protocols.opcua import OpcUaConfig
 
-__all__ = ["MAX_MESSAGE_BYTES", "POLICIES", "SessionClient", "close_session", "open_session", "server_certificates"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "POLICIES",
+    "SessionClient",
+    "SessionLeft",
+    "close_session",
+    "open_session",
+    "server_certificates",
+]
 
 MAX_MESSAGE_BYTES = 16 << 20
 """Most that a server may send as one message."""
@@ -64,15 +73,28 @@ class _BoundedProtocol(UASocketProtocol):
         super().data_received(data)
 
 
+@dataclass(frozen=True, slots=True)
+class SessionLeft:
+    """A session that lives on at the server after its link broke: what it takes to activate it over a new one."""
+
+    token: ua.NodeId
+    nonce: bytes | None
+    policies: list[ua.UserTokenPolicy]
+    peer_certificate: bytes | None
+
+
 class SessionClient(Client):
     """The library's client, which never sends a password in clear or to a server that is not trusted."""
 
-    def __init__(self, config: OpcUaConfig, trust: TrustFolder) -> None:
+    resumed = False
+    """The session is the one that was left."""
+
+    def __init__(self, config: OpcUaConfig, trust: TrustFolder, left: SessionLeft | None = None) -> None:
         """Take the configuration; no I/O. ConfigurationError names a variable that is not set."""
         # The probe of the library has its interval as time-out: a loaded server must not look dead to it.
         super().__init__(config.url, timeout=_REQUEST_TIMEOUT_S, watchdog_intervall=config.watchdog_s)
         user, password = config.credentials()
-        self.config, self.trust = config, trust
+        self.config, self.trust, self._left = config, trust, left
         self._checked = b""
         self.name = self.description = "WellOS"
         self.application_uri = application_uri()
@@ -83,6 +105,37 @@ class SessionClient(Client):
             self.set_user(user)
         if password is not None:
             self.set_password(password)
+
+    def leave(self) -> SessionLeft:
+        """Let go of the link without a word to the server, which keeps the session for a while."""
+        session = self.uaclient.session
+        if session._publish_task is not None:  # noqa: SLF001 - no public way to stop it
+            session._publish_task.cancel()  # noqa: SLF001 - same
+        left = SessionLeft(
+            session.authentication_token,
+            self._server_nonce,
+            self._policy_ids,
+            self.security_policy.peer_certificate,
+        )
+        self.disconnect_socket()
+        return left
+
+    def _try_load_persisted_session(self) -> bool:
+        """Offer the session that was left, from memory: the library then tries to activate it."""
+        left = self._left
+        if left is None or self.security_policy.peer_certificate not in (None, left.peer_certificate):
+            return False
+        self.uaclient.session.restore_authentication_token(left.token)
+        self._server_nonce = left.nonce  # type: ignore[assignment]
+        self._policy_ids = left.policies
+        self.security_policy.peer_certificate = left.peer_certificate
+        return True
+
+    async def _try_resume_persisted_session(self) -> bool:
+        self.resumed = await super()._try_resume_persisted_session()
+        if not self.resumed and self.config.security_mode == "None":
+            self.security_policy.peer_certificate = None
+        return self.resumed
 
     def _make_protocol(self) -> UASocketProtocol:
         transport = self.uaclient
@@ -137,9 +190,12 @@ class SessionClient(Client):
         super()._add_user_auth(params, username, password)
 
 
-async def open_session(config: OpcUaConfig, trust: TrustFolder | None = None) -> SessionClient:
-    """Open channel and session; RetryableError says why not, ConfigurationError what a person must correct."""
-    client = SessionClient(config, trust or TrustFolder.of_settings())
+async def open_session(config: OpcUaConfig, left: SessionLeft | None = None) -> SessionClient:
+    """Open channel and session, the one that was `left` if the server lets us.
+
+    RetryableError says why not, ConfigurationError what a person must correct.
+    """
+    client = SessionClient(config, TrustFolder.of_settings(), left)
     try:
         async with asyncio.timeout(2 * _REQUEST_TIMEOUT_S):
             await client.secure()

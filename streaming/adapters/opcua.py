@@ -20,6 +20,7 @@ from asyncua.ua.uaerrors import UaError
 from streaming.adapters.opcua_decode import decode, missing_sequence
 from streaming.adapters.opcua_history import HistoryFill
 from streaming.adapters.opcua_items import Items
+from streaming.adapters.opcua_resume import Kept, Missed, missed_messages, server_started, take_over
 from streaming.adapters.opcua_session import NAMESPACES, namespaces, republish
 from streaming.adapters.opcua_watch import Watch
 from streaming.delivery import ConnectionLost, Delivery, Gap
@@ -36,12 +37,15 @@ if TYPE_CHECKING:
     from streaming.adapters.opcua_watch import News
     from streaming.delivery import Status
     from wellos.clock import Clock
+    from wellos.opcua_client import SessionClient
     from wellos.registry import Connection
 
 __all__ = ["OpcUaAdapter"]
 
 _log = structlog.get_logger(__name__)
 _QUEUED_MESSAGES = 8
+_TAKEN_OVER_WITHIN_S = 300.0
+"""The server is asked to keep a subscription twice as long without us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,9 @@ class OpcUaAdapter:
         self._fill: HistoryFill
         self._emit: Callable[[Delivery], Awaitable[None]]
         self._spaces: list[str] = []
+        self._started: object = None
+        self._ended_by_server = False
+        self._heard = False
         self._sequence: dict[int, int] = {}
         self._retry_at = clock.monotonic() + self.retry_refused_s
         self._messages: asyncio.Queue[_Message] = asyncio.Queue(_QUEUED_MESSAGES)
@@ -84,26 +91,33 @@ class OpcUaAdapter:
         # What it reports as errors, with tracebacks, is what we report as a lost connection.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         self._emit = emit
+        kept, self._status.kept = self._status.kept, None
+        usable = isinstance(kept, Kept) and kept.connection == self._connection
+        left = kept.session if isinstance(kept, Kept) and usable and self._clock.monotonic() < kept.until_s else None
         try:
-            client = await open_session(self._config)
+            client = await open_session(self._config, left)
         except RetryableError as error:
             raise ConnectionLost(str(error)) from error
         tasks: list[asyncio.Task[None]] = []
+        broken = False
         try:
-            await self._begin(client)
+            await self._begin(client, kept if left is not None else None)
             tasks.append(asyncio.create_task(self._deliver(client)))
             if self._config.history:
                 tasks.append(asyncio.create_task(self._fill.run()))
             await _first_error(tasks)
+        except ConnectionLost:
+            broken = True
+            raise
         except (OSError, TimeoutError, UaError) as error:
+            broken = True
             reason = str(error) or type(error).__name__
             raise ConnectionLost(f"{self._config.url}: {reason}") from error
         finally:
-            self._watch = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await close_session(client)
+            await self._leave(client, broken=broken)
 
     async def change(self, connection: Connection) -> bool:
         """Take over changed tags on the live subscriptions; all else needs a new start, as does a server that fails."""
@@ -118,19 +132,54 @@ class OpcUaAdapter:
         await self._report(news)
         return True
 
-    async def _begin(self, client: Client) -> None:
-        watch = Watch(client, self._items, self._config, self._clock, self._received)
+    async def _leave(self, client: SessionClient, *, broken: bool) -> None:
+        """End the session; over a broken link nothing is said, so that the server keeps the subscriptions for us."""
+        watch, self._watch = self._watch, None
+        if broken and watch is not None and self._heard and self._started is not None and not self._ended_by_server:
+            numbers, until_s = tuple(watch.subscriptions), self._clock.monotonic() + _TAKEN_OVER_WITHIN_S
+            left, items = client.leave(), self._items
+            self._status.kept = Kept(self._connection, items, numbers, self._sequence, left, self._started, until_s)
+            await asyncio.sleep(0)
+        await close_session(client)
+
+    async def _begin(self, client: SessionClient, kept: object) -> None:
         number = self._connection.connection_id
+        self._started = await server_started(client)
+        resumed = await self._resume(client, kept) if isinstance(kept, Kept) else None
+        watch = Watch(client, self._items, self._config, self._clock, self._received)
         self._fill = HistoryFill(client, self._items, self._config, self._clock, self._status, number, self._emit)
         now = self._clock.micros()
-        gaps = self._status.outage(now)
-        self._status.heard_us = now
-        if gaps:
-            self._fill.want(gaps)
-            await self._emit(Delivery(number, now, gaps=gaps))
-        await self._report(await watch.start())
+        if resumed is None:
+            gaps = self._status.outage(now)
+            self._status.heard_us = now
+            if gaps:
+                self._fill.want(gaps)
+                await self._emit(Delivery(number, now, gaps=gaps))
+            await self._report(await watch.start())
+        else:
+            # Nothing counts as heard before the first message: a server may agree and then stay silent.
+            watch.subscriptions += resumed.subscriptions
+            await self._catch_up(resumed, now)
         self._watch = watch
         self._status.become("connected", self._clock.micros())
+
+    async def _resume(self, client: SessionClient, kept: Kept) -> Missed | None:
+        """Take over what the last session left; None: nothing to take over, or the server refuses."""
+        if kept.started != self._started or not await take_over(client, kept, self._received):
+            return None
+        self._items = kept.items
+        _log.info("subscriptions taken over", connection=self._connection.name, same_session=client.resumed)
+        return await missed_messages(client, kept)
+
+    async def _catch_up(self, resumed: Missed, now_us: int) -> None:
+        """Hand on the messages that were sent while the link broke."""
+        items, _ = _without_namespaces(_data_changes(resumed.notifications))
+        found = decode(items, self._items.columns, self._items.names, now_us, self._items.last_us)
+        delivery = Delivery(self._connection.connection_id, now_us, found.readings, found.rejected, found.gaps)
+        self._fill.want(found.gaps)
+        self._sequence = resumed.sequence
+        if items:
+            await self._emit(delivery)
 
     async def _report(self, news: News) -> None:
         """Emit a BAD reading without a value for each node newly refused, and the gaps of those that answer again."""
@@ -164,37 +213,49 @@ class OpcUaAdapter:
             messages = [await self._next_message()]
             while not self._messages.empty():
                 messages.append(self._messages.get_nowait())
-            before = self._status.heard_us
-            now = self._clock.micros()
-            self._status.heard_us = now
-            gaps: list[Gap] = []
-            items: list[Any] = []
-            ended = ""
-            for message in messages:
-                content = message.result.NotificationMessage.NotificationData or ()
-                ended = _ended(content)
-                if ended:
-                    break
-                gaps += await self._recover(client, message.result, items, before, now)
-                items += _data_changes(content)
-            items, rebind = _without_namespaces(items)
-            self._unsettled += 1
-            settle = partial(self._settle, messages)
-            if items or gaps:
-                found = decode(items, self._items.columns, self._items.names, now, self._items.last_us)
-                if len(found.readings):
-                    self._status.last_reading_us = now
-                delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
-                delivery.gaps, delivery.settle = (*gaps, *found.gaps), settle
-                self._fill.want(delivery.gaps)
-                await self._emit(delivery)
-            else:
-                settle()
-            if ended:  # by now what came before has been handed on
+            before, known = self._status.heard_us, dict(self._sequence)
+            try:
+                ended, rebind = await self._hand_on(client, messages)
+            except BaseException:
+                # Not handed on: the next session asks for it again, or its gap begins at the word before.
+                self._status.heard_us, self._sequence = before, known
+                raise
+            if ended:
                 raise ConnectionLost(f"{self._config.url}: the server ended the subscription: {ended}")
             if rebind:
                 await self._rebind(client)
             await self._retry_refused()
+
+    async def _hand_on(self, client: Client, messages: Sequence[_Message]) -> tuple[str, bool]:
+        """Emit messages as one delivery; return why the subscription ended, if so, and whether namespaces changed."""
+        before, now = self._status.heard_us, self._clock.micros()
+        self._status.heard_us, self._heard = now, True
+        gaps: list[Gap] = []
+        items: list[Any] = []
+        ended = ""
+        for message in messages:
+            content = message.result.NotificationMessage.NotificationData or ()
+            ended = _ended(content)
+            if ended:
+                # The library says of a broken link what a server says of a subscription, but without a number.
+                self._ended_by_server = bool(message.result.NotificationMessage.SequenceNumber)
+                break
+            gaps += await self._recover(client, message.result, items, before, now)
+            items += _data_changes(content)
+        items, rebind = _without_namespaces(items)
+        self._unsettled += 1
+        settle = partial(self._settle, messages)
+        if not (items or gaps):
+            settle()
+            return ended, rebind
+        found = decode(items, self._items.columns, self._items.names, now, self._items.last_us)
+        if len(found.readings):
+            self._status.last_reading_us = now
+        delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
+        delivery.gaps, delivery.settle = (*gaps, *found.gaps), settle
+        self._fill.want(delivery.gaps)
+        await self._emit(delivery)
+        return ended, rebind
 
     async def _rebind(self, client: Client) -> None:
         """Follow a change of the namespace array; what it holds is asked for, not taken from a stale message."""

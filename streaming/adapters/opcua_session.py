@@ -27,6 +27,8 @@ __all__ = [
     "HistoryPage",
     "Monitored",
     "Wanted",
+    "answer",
+    "answers",
     "create_subscription",
     "keeps_history",
     "monitor",
@@ -106,7 +108,7 @@ class HistoryPage:
     """Continuation point; None: that was all, the server says."""
 
 
-async def _answer(call: Awaitable[_T]) -> _T:
+async def answer(call: Awaitable[_T]) -> _T:
     """Wait for an answer; one that the library stumbles over is an error of the server like any other."""
     try:
         return await call
@@ -114,9 +116,9 @@ async def _answer(call: Awaitable[_T]) -> _T:
         raise UaError(f"the server's answer cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-async def _answers(call: Awaitable[Sequence[_T] | None], count: int) -> Sequence[_T]:
+async def answers(call: Awaitable[Sequence[_T] | None], count: int) -> Sequence[_T]:
     """Wait for as many answers as there were questions."""
-    results = await _answer(call) or ()
+    results = await answer(call) or ()
     if len(results) != count:
         raise UaError(f"the server gave {len(results)} answers to {count} questions")
     return results
@@ -124,7 +126,7 @@ async def _answers(call: Awaitable[Sequence[_T] | None], count: int) -> Sequence
 
 async def namespaces(client: Client) -> list[str]:
     """Return the server's namespace URIs by their index now."""
-    found = await _answer(client.get_namespace_array())
+    found = await answer(client.get_namespace_array())
     return [str(uri) for uri in found or ()]
 
 
@@ -163,7 +165,7 @@ async def create_subscription(
         RequestedMaxKeepAliveCount=keep_alive,
         MaxNotificationsPerPublish=0,
     )
-    result = await _answer(client.uaclient.session.create_subscription(parameters, received))
+    result = await answer(client.uaclient.session.create_subscription(parameters, received))
     return int(result.SubscriptionId)
 
 
@@ -201,7 +203,7 @@ async def remonitor(client: Client, subscription: int, items: Sequence[tuple[int
                 for item_id, item in chunk
             ],
         )
-        results = await _answers(client.uaclient.session.modify_monitored_items(parameters), len(chunk))
+        results = await answers(client.uaclient.session.modify_monitored_items(parameters), len(chunk))
         statuses += [int(result.StatusCode.value) for result in results]
     return statuses
 
@@ -212,7 +214,7 @@ async def unmonitor(client: Client, subscription: int, item_ids: Sequence[int]) 
         parameters = ua.DeleteMonitoredItemsParameters(
             SubscriptionId=subscription, MonitoredItemIds=list(item_ids[start : start + _ITEMS_A_REQUEST])
         )
-        await _answer(client.uaclient.session.delete_monitored_items(parameters))
+        await answer(client.uaclient.session.delete_monitored_items(parameters))
 
 
 def _with_deadband(item: Wanted) -> ua.DataChangeFilter:
@@ -261,7 +263,7 @@ async def _create(
     parameters = ua.CreateMonitoredItemsParameters(
         SubscriptionId=subscription, TimestampsToReturn=ua.TimestampsToReturn.Both, ItemsToCreate=requests
     )
-    results = await _answers(client.uaclient.session.create_monitored_items(parameters), len(items))
+    results = await answers(client.uaclient.session.create_monitored_items(parameters), len(items))
     return [
         Monitored(
             item.handle, 0 if result.StatusCode.is_good() else int(result.StatusCode.value), result.MonitoredItemId
@@ -273,7 +275,7 @@ async def _create(
 async def republish(client: Client, subscription: int, sequence: int) -> list[object] | None:
     """Ask for a message again; None when the server no longer has it."""
     try:
-        message = await _answer(client.uaclient.session.republish(subscription, sequence))
+        message = await answer(client.uaclient.session.republish(subscription, sequence))
     except UaError:
         return None
     return list(message.NotificationData) if message.NotificationData else None
@@ -281,14 +283,14 @@ async def republish(client: Client, subscription: int, sequence: int) -> list[ob
 
 async def keeps_history(client: Client, nodes: Sequence[ua.NodeId]) -> list[bool]:
     """Tell of each node whether this user may read its history; a server that does not say is asked for it."""
-    answers: list[bool] = []
+    kept: list[bool] = []
     for start in range(0, len(nodes), _ITEMS_A_REQUEST):
         chunk = list(nodes[start : start + _ITEMS_A_REQUEST])
         read = client.uaclient.session.read_attributes(chunk, AttributeIds.UserAccessLevel)
-        for value in await _answers(read, len(chunk)):
+        for value in await answers(read, len(chunk)):
             level = None if value.Value is None else value.Value.Value
-            answers.append(not isinstance(level, int) or bool(level & 1 << ua.AccessLevel.HistoryRead))
-    return answers
+            kept.append(not isinstance(level, int) or bool(level & 1 << ua.AccessLevel.HistoryRead))
+    return kept
 
 
 async def read_history(
@@ -308,7 +310,7 @@ async def read_history(
         ReleaseContinuationPoints=False,
         NodesToRead=[ua.HistoryReadValueId(NodeId=node, ContinuationPoint=point) for node, point in wanted],
     )
-    results = await _answers(client.uaclient.session.history_read(parameters), len(wanted))
+    results = await answers(client.uaclient.session.history_read(parameters), len(wanted))
     return [_page(result) for result in results]
 
 

@@ -66,6 +66,7 @@ class Watch:
         self._clock, self._received = clock, received
         self._lock = asyncio.Lock()
         self.subscriptions: list[int] = []
+        """May be set before anything is asked for: those taken over from a broken link."""
 
     async def start(self) -> News:
         """Monitor every item. OSError, TimeoutError and UaError as the session raises them."""

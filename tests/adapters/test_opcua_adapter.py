@@ -7,20 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from asyncua import ua
 from asyncua.server.server import Server
 
 from streaming.adapters.opcua import OpcUaAdapter
+from streaming.adapters.opcua_resume import Kept
 from streaming.delivery import Status
 from tests.fix_adapters import Collector, free_port, make_connection, make_tag, running
+from tests.proxy import proxy_to
 from wellos.clock import WallClock, to_micros
 from wellos.quality import Quality
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    import pytest
-
+    from tests.proxy import Proxy
     from wellos.registry import Connection, Tag
 
 URI = "urn:wellos:test"
@@ -353,3 +355,74 @@ async def test_a_peer_that_sends_without_end_is_cut_off() -> None:
     assert "cannot connect" in reason
     assert "Timeout" not in reason, "it was cut off, not waited for"
     listener.close()
+
+
+def through(proxy: Proxy, connection: Connection) -> Connection:
+    return replace(connection, config=connection.config | {"url": f"opc.tcp://127.0.0.1:{proxy.port}/"})
+
+
+async def test_subscriptions_outlive_a_broken_link() -> None:
+    """What changed meanwhile queued at the server, and the new session takes it over: no gap."""
+    async with field(["a", "b"]) as server:
+        with proxy_to("127.0.0.1", server.port) as proxy:
+            collector, status = Collector(), Status()
+            connection = through(proxy, connection_to(server.port, "a", "b", queue_size=1000))
+            service = server.server.iserver.subscription_service
+            async with running(connection, collector, status) as session:
+                await collector.until(lambda: status.state == "connected" and len(collector.readings) == 2)
+                await server.write("a", 1.0)
+                await collector.until(lambda: 1.0 in collector.values(100))
+                numbers = set(service.subscriptions)
+                proxy.cut()
+                await session.lost()
+            for number in range(50):
+                await server.write("a", 10.0 + number, AT + timedelta(seconds=1 + number))
+                await asyncio.sleep(0.005)
+            async with running(connection, collector, status) as session:
+                await collector.until(lambda: 59.0 in collector.values(100))
+                assert set(service.subscriptions) == numbers, "the same, and no other"
+                await server.write("b", 7.0)
+                await collector.until(lambda: 7.0 in collector.values(101))
+                assert await session.adapter.change(retagged(connection, connection.tags[0]))
+    assert collector.values(100) == [0.0, 1.0, *(10.0 + number for number in range(50))]
+    assert not collector.gaps
+    assert not collector.rejected
+
+
+def kept_of(status: Status) -> object:
+    return status.kept
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_server_that_takes_nothing_over_gives_a_gap(monkeypatch: pytest.MonkeyPatch, silent: bool) -> None:
+    """Also when it agrees to the transfer and then says nothing, as one library does."""
+    async with field(["a"]) as server:
+        with proxy_to("127.0.0.1", server.port) as proxy:
+            collector, status = Collector(), Status()
+            connection = through(proxy, connection_to(server.port, "a", history=False, watchdog_s=1.0))
+            async with running(connection, collector, status) as session:
+                await collector.until(lambda: status.state == "connected" and len(collector.readings) == 1)
+                proxy.cut()
+                await session.lost()
+            heard, kept = status.heard_us, kept_of(status)
+            assert isinstance(kept, Kept)
+            status.kept = replace(kept, session=replace(kept.session, token=ua.NodeId(ua.Int32(999))))
+            if silent:
+                async with running(connection, collector, status) as session:
+                    assert "silent" in str(await session.lost())
+                assert kept_of(status) is None, "a second time it is not tried"
+                assert not collector.gaps
+            else:
+                refused = ua.TransferResult(StatusCode=ua.StatusCode(ua.UInt32(0x801F0000)))
+
+                async def refuse(*_: object) -> list[ua.TransferResult]:
+                    return [refused]
+
+                service = server.server.iserver.subscription_service
+                monkeypatch.setattr(service, "transfer_subscriptions", refuse)
+            async with running(connection, collector, status):
+                await collector.until(lambda: len(collector.gaps) == 1)
+                await server.write("a", 5.0)
+                await collector.until(lambda: 5.0 in collector.values(100))
+    (gap,) = collector.gaps
+    assert (gap.reason, gap.start_us) == ("disconnected", heard)
