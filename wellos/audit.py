@@ -75,6 +75,8 @@ class Audit:
     pending_frames: int = 0
     damaged: int = 0
     """Damaged places in the pending part of the spool, a torn tail not counted."""
+    compared: int | None = None
+    """Readings compared one by one (`wellos.audit_content`); None: that was not asked for."""
 
     @property
     def holds(self) -> bool:

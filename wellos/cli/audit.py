@@ -8,6 +8,7 @@ import sys
 import click
 
 from wellos.audit import Audit, audit
+from wellos.audit_content import compare
 from wellos.fleet.apply import needs_registry
 from wellos.settings import load_settings
 from wellos.storage.warm import connect
@@ -23,8 +24,9 @@ _COLUMNS = (
 @click.command("audit")
 @click.option("--tenant", metavar="SLUG", help="Only this tenant.")
 @click.option("--connection", help="Only connections of this name.")
+@click.option("--readings", is_flag=True, help="Also compare each reading that the spool keeps with what is stored.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def audit_command(*, tenant: str | None, connection: str | None, as_json: bool) -> None:
+def audit_command(*, tenant: str | None, connection: str | None, readings: bool, as_json: bool) -> None:
     """Check the accounting identity, per tenant and connection, from the spool on disk, the ledger and the tables.
 
     The spool is that of WELLOS_DATA_DIR; it may be in use. Counts every stored reading, so it takes a while on a large
@@ -33,6 +35,9 @@ def audit_command(*, tenant: str | None, connection: str | None, as_json: bool) 
     settings = load_settings()
     with connect(settings, autocommit=True) as conn, needs_registry():
         found = audit(conn, settings.data_dir / "spool", tenant=tenant, connection=connection)
+        if readings:
+            found.compared, problems = compare(conn, settings.data_dir / "spool")
+            found.problems += problems
     click.echo(json.dumps(found.as_dict(), indent=1) if as_json else _text(found))
     sys.exit(0 if found.holds else 1)
 
@@ -51,6 +56,8 @@ def _text(found: Audit) -> str:
         for line in table
     ]
     lines.append(f"{found.pending_frames:,} frames pending in the spool, {found.damaged:,} damaged places")
+    if found.compared is not None:
+        lines.append(f"{found.compared:,} readings that the spool keeps were compared with what is stored")
     if found.spool_id is None:
         lines.append("there is no spool in WELLOS_DATA_DIR: what waits in one elsewhere was not looked at")
     lines += [f"DOES NOT HOLD  {problem}" for problem in found.problems] or ["the identity holds"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from wellos.readings import Readings
 
-__all__ = ["Judged", "Outcome", "begin_merge", "judge", "merge_readings", "salvage_readings"]
+__all__ = ["Judged", "Outcome", "begin_merge", "equal", "judge", "look_up", "merge_readings", "salvage_readings"]
 
 _DAY_US = 86_400_000_000
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
@@ -95,7 +95,7 @@ def _judge_contested(
     rival[1:] = np.maximum.accumulate(np.where(wins, at, 0))[:-1]
     against = ordered[rival]
     outcome = np.where(wins, Outcome.REPLACED, Outcome.SUPERSEDED).astype(np.uint8)
-    outcome[_equal(ordered, against)] = Outcome.REPEATED
+    outcome[equal(ordered, against)] = Outcome.REPEATED
     outcome[first] = Outcome.STORED
     against[first] = empty(1)[0]
 
@@ -133,7 +133,7 @@ def merge_readings(
 
     With `suspects` only those are looked up; if any other is stored already, the database raises a unique violation.
     """
-    stored = _look_up(cursor, readings if suspects is None else readings[suspects])
+    stored = look_up(cursor, readings if suspects is None else readings[suspects])
     judged = judge(readings, stored)
     fresh = judged.winner & ~judged.known
     if fresh.any():
@@ -180,8 +180,8 @@ def salvage_readings(
     return outcome, refused
 
 
-def _look_up(cursor: psycopg.Cursor[Any], readings: Readings) -> Readings:
-    """Return what is stored under the keys of these readings."""
+def look_up(cursor: psycopg.Cursor[Any], readings: Readings) -> Readings:
+    """Return what is stored under the keys of these readings. Needs `begin_merge`."""
     if not len(readings):
         return empty()
     tags, times = readings["tag_id"].copy(), readings["time"].copy()
@@ -225,7 +225,8 @@ def _revise(
     copy_columns(cursor, "reading_revisions", columns)
 
 
-def _equal(some: Readings, others: Readings) -> NDArray[np.bool_]:
+def equal(some: Readings, others: Readings) -> NDArray[np.bool_]:
+    """Where the values, qualities and status codes are the same; two NaN are."""
     a, b = some["value"], others["value"]
     same: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
     same &= some["quality"] == others["quality"]
