@@ -59,7 +59,12 @@ class HotSink:
 
     def configure(self, tags: Mapping[str, Iterable[int]]) -> None:
         """Take the tags of each tenant, by slug; they count from the next write on."""
-        self._wanted = {tenant: np.array(sorted(ids), np.int64) for tenant, ids in tags.items()}
+        wanted = {tenant: np.array(sorted(ids), np.int64) for tenant, ids in tags.items()}
+        before = self._wanted
+        self._wanted = {
+            tenant: before[tenant] if tenant in before and np.array_equal(before[tenant], ids) else ids
+            for tenant, ids in wanted.items()
+        }
 
     def write(self, tenant: str, readings: Readings) -> bool:
         """Write one batch of a tenant and publish it; false when Redis lacks hours that it should have."""

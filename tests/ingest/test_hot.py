@@ -201,6 +201,14 @@ def test_keys_live_as_long_as_the_platforms_clock_takes(hot_settings: Settings, 
     sink.close()
 
 
+def test_the_same_tags_again_cost_no_exchange(sink: HotSink, client: redis.Redis) -> None:
+    sink.write("acme", of((1, 5, 1.0)))
+    sink.configure({"acme": [3, 2, 1], "beta": [9]})
+    client.config_resetstat()
+    sink.write("acme", of((1, 4, 1.0)))
+    assert "cmdstat_get" not in client.info("commandstats")
+
+
 def test_messages_are_numbered_and_whole(sink: HotSink, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as subscriber:
         subscriber.subscribe(hot.channel("acme"))
