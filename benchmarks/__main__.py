@@ -12,6 +12,7 @@ BENCHMARKS = {
     "field_servers": "benchmarks.field_servers",
     "hot": "benchmarks.hot",
     "ingest": "benchmarks.ingest",
+    "journal": "benchmarks.journal",
     "latency": "benchmarks.latency",
     "memory": "benchmarks.memory",
     "merge": "benchmarks.merge",

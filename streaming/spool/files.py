@@ -105,6 +105,8 @@ class Cursor:
     def __init__(self, folder: Path) -> None:
         """Open the file, allocating both slots when it is new."""
         self._generation, self.seq = read_cursor(folder)
+        self.lost = self._generation == 0
+        """It never was written, or cannot be read any more."""
         path = folder / "cursor"
         if not path.exists() or path.stat().st_size < 2 * CURSOR_SLOT:
             path.unlink(missing_ok=True)

@@ -252,9 +252,11 @@ class Journal:
 
     def _recover(self) -> int:
         """List the segments, count what is pending, and return the next sequence to give out."""
+        found = list_segments(self.folder)
+        if found and self._cursor.lost:
+            self._cursor.write(found[0].first_seq - 1)  # only what is stored was ever removed
         next_seq = self._cursor.seq + 1
         trailing = False
-        found = list_segments(self.folder)
         for n, item in enumerate(found):
             if n + 1 < len(found) and found[n + 1].first_seq <= self._cursor.seq + 1:
                 size = item.path.stat().st_size

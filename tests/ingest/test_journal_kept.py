@@ -238,3 +238,18 @@ def test_damage_in_a_kept_segment_is_found_when_it_is_needed(tmp_path: Path) -> 
     assert seqs(items) == list(range(1, 16))
     assert sum(isinstance(item, Lost) for item in items) == 1
     assert (tmp_path / "aside" / path.name).read_bytes() == raw
+
+
+def test_without_its_cursor_it_begins_with_the_oldest_segment(tmp_path: Path) -> None:
+    """What was removed was stored: a ledger that has forgotten it with age must not be told that it is lost."""
+    journal = open_keeping(tmp_path, keep_bytes=2 * SEGMENT_BYTES)
+    for _ in range(6):
+        fill(journal, 3, ROWS)
+    store_all(journal)
+    kept = journal.kept_seq
+    assert kept > 6
+    journal.close()
+    (tmp_path / "cursor").unlink()
+    again = open_keeping(tmp_path, keep_bytes=2 * SEGMENT_BYTES)
+    assert again.stored_seq == kept - 1
+    assert store_all(again) == list(range(kept, 19))
