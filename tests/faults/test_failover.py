@@ -28,14 +28,20 @@ def more(running: Feeding, deliveries: int) -> None:
     eventually(lambda: len(running.acknowledged()) > before + deliveries)
 
 
+def connected(running: Feeding, times: int) -> None:
+    """Wait until it has begun to store readings so often."""
+    eventually(lambda: sum("readings go to the database" in line for line in running.lines()) >= times)
+
+
 def fall_back(server: RunningServer, folder: Path, running: Feeding) -> None:
     """Feed, copy the stopped cluster, feed on, kill it, and start the copy in its place."""
     more(running, 300)
+    connected(running, 1)
     server.stop()
     subprocess.run(["cp", "-a", folder / "data", folder / "older"], check=True)
     server.start()
     more(running, 600)
-    eventually(lambda: any("readings go to the database" in line for line in running.lines()[-2000:]))
+    connected(running, 2)
     more(running, 300)
     server.kill()
     (folder / "data").rename(folder / "newer")

@@ -51,9 +51,11 @@ class JournalModel(RuleBasedStateMachine):
         self.cursors = [0, 0]
         self.slots_whole = False
         self.spool_id: object = None
+        self.appended = self.opened = 0
         self.open()
 
     def open(self) -> None:
+        self.opened += 1
         self.journal = self.build.Journal(
             self.folder,
             quota_bytes=QUOTA,
@@ -106,6 +108,8 @@ class JournalModel(RuleBasedStateMachine):
             assert self.journal.used_bytes + self.journal.kept_bytes <= QUOTA
             assert seq not in self.acknowledged
             assert seq not in self.stored
+            self.appended += 1
+            assert seq <= self.appended + self.opened, "a sequence is left out at an opening at most"
             self.content[seq] = batch.tobytes()
             self.unsynced.append(seq)
 
@@ -211,6 +215,15 @@ class JournalModel(RuleBasedStateMachine):
         self.open()
 
     @rule()
+    def pump(self) -> None:
+        """Several segments in and out."""
+        self.append(rows=250, seed=1, times=12)
+        self.sync()
+        self.read(20_000)
+        if self.unread:
+            self.store(1.0)
+
+    @rule()
     def second_process(self) -> None:
         refused = False
         try:
@@ -291,6 +304,7 @@ def wander(model: JournalModel, dice: random.Random, steps: int = 40) -> None:
         lambda: model.crash(torn=dice.randrange(3000), keep_cursor=dice.random() < 0.5),
         lambda: model.power_cut(written_back=dice.random() < 0.5, removals=dice.random() < 0.5),
         model.second_process,
+        model.pump,
         lambda: model.acknowledged and model.flip(where=dice.random(), bit=dice.randrange(8)),
         lambda: (
             model.unsynced
