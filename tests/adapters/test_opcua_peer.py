@@ -14,6 +14,7 @@ import pytest
 from streaming.delivery import Status
 from tests.adapters.test_opcua_history import filled, historical
 from tests.fix_adapters import Collector, free_port, make_connection, make_tag, running
+from tests.proxy import proxy_to
 from wellos.clock import WallClock
 from wellos.pki import TrustFolder, read_certificate
 from wellos.quality import Quality
@@ -140,3 +141,26 @@ async def test_a_killed_server_is_found_again_and_its_history_is_read(tmp_path: 
     assert filled(collector)[0].start_us == gap.start_us
     back = historical(collector)
     assert {float(at) for at in range(20)} <= set(back[back["tag_id"] == 100]["value"].tolist())
+
+
+async def test_subscriptions_outlive_a_broken_link(tmp_path: Path) -> None:
+    collector, status = Collector(), Status()
+    now = WallClock().micros() // 1_000_000 * 1000
+    async with peer(tmp_path / "peer", free_port()) as server:
+        with proxy_to("127.0.0.1", server.port) as proxy:
+            wanted = connection_to(proxy.port, "pressure", security_mode="None", history=False)
+            async with running(wanted, collector, status) as session:
+                await collector.until(lambda: status.state == "connected" and len(collector.readings) == 1)
+                await server.tell("write", "pressure", 1, now)
+                await collector.until(lambda: 1.0 in collector.values(100))
+                proxy.cut()
+                await session.lost()
+            for at in range(2, 6):
+                await server.tell("write", "pressure", at, now + 1000 * at)
+                await asyncio.sleep(0.3)
+            async with running(wanted, collector, status):
+                await collector.until(lambda: 5.0 in collector.values(100))
+    # The server may show its newest value first: the same reading again, dropped further on as a duplicate.
+    written = {(now * 1000 + at * 1_000_000, float(at)) for at in range(2, 6)}
+    assert written <= set(collector.of(100)[["time", "value"]].tolist())
+    assert not collector.gaps
