@@ -36,6 +36,7 @@ __all__ = ["HotFeed"]
 _MOST_ROWS = 200_000
 _PAUSE_S = 2.0
 _FILL_PAUSE_S = 10.0
+_LOOK_EVERY_S = 0.3
 _STEP_US, _SHORTEST_STEP_US = 600_000_000, 1_000_000
 _STEP_ROWS = 200_000
 """What is read from PostgreSQL at once."""
@@ -99,11 +100,15 @@ class HotFeed:
 
     async def run(self) -> None:
         """Feed for ever, and pack what is closed."""
-        packing = asyncio.create_task(self._pack_closed(), name="pack Redis")
+        beside = [
+            asyncio.create_task(self._pack_closed(), name="pack Redis"),
+            asyncio.create_task(self._look_for_gaps(), name="look whether Redis can be filled"),
+        ]
         try:
             await self._feed()
         finally:
-            packing.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _feed(self) -> None:
         while True:
@@ -138,6 +143,13 @@ class HotFeed:
                     await asyncio.sleep(_PACK_PAUSE_S)
             except (redis.RedisError, WellosError, ValueError) as error:
                 log.warning("hours in Redis could not be packed; it will be tried again", reason=str(error))
+
+    async def _look_for_gaps(self) -> None:
+        """Start filling also when old readings are stored a moment after each write, or none come any more."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if self.available:
+                self._start_filling()
 
     def _pack(self, names: Sequence[tuple[int, int]]) -> None:
         for group, hour in names:
