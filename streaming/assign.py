@@ -104,7 +104,7 @@ class Assignment:
             try:
                 done = await self._round()
             except (psycopg.Error, WellosError, TimeoutError) as error:
-                await self._failed(error)
+                await self._failed(error, started)
                 wait = pause * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
                 pause = min(pause * 2, shortest)
             else:
@@ -135,11 +135,12 @@ class Assignment:
             self._table.abort()
             raise
 
-    async def _failed(self, error: Exception) -> None:
+    async def _failed(self, error: Exception, started: float) -> None:
         """Go on with what is ours: nobody else can claim either, and if somebody can, what we read is fenced."""
         self._tell(f"leases cannot be renewed: {' '.join(str(error).split()) or 'no answer'}", log.warning)
-        await self._tenure.failed()
         now = self._clock.monotonic()
+        # A time-out that comes so late is our own standing still, and says nothing of the database.
+        await self._tenure.failed(started if now - started < self._settings.lease_s else float("-inf"))
         if not isinstance(error, TimeoutError):
             self._silent_since = None
         elif self._silent_since is None:

@@ -68,16 +68,23 @@ class Tenure:
         self._renewed_at = started
         await self._tell()
 
-    async def failed(self) -> None:
-        """Note that the database cannot be reached."""
-        self._failed_at = self._clock.monotonic()
+    async def failed(self, started: float) -> None:
+        """Note that the attempt that began then did not reach the database."""
+        self._failed_at = started
         await self._tell()
 
     async def sure(self) -> None:
         """Return at once while our leases are surely ours or the database is surely away; ask it otherwise."""
-        newest = max(self._renewed_at, self._failed_at)
-        if self._clock.monotonic() - newest > 0.9 * self._ttl_s:
-            await self.confirm()
+        while self._unsure():
+            self.wake.set()
+            async with self._answered:
+                if self._unsure():
+                    await self._answered.wait()
+
+    def _unsure(self) -> bool:
+        # An attempt that fails may take as long as it is given, and the next begins after a pause.
+        now = self._clock.monotonic()
+        return now - self._renewed_at > 0.9 * self._ttl_s and now - self._failed_at > 1.8 * self._ttl_s
 
     async def confirm(self) -> None:
         """Ask the database now, and return once it has answered or cannot be reached."""
