@@ -19,7 +19,7 @@ from streaming.worker import Worker
 from wellos.clock import pace
 from wellos.errors import WellosError
 from wellos.storage import hot, warm
-from wellos.storage.copy import read_readings
+from wellos.storage.copy import iter_readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,9 +37,8 @@ _MOST_ROWS = 200_000
 _PAUSE_S = 2.0
 _FILL_PAUSE_S = 10.0
 _LOOK_EVERY_S = 0.3
-_STEP_US, _SHORTEST_STEP_US = 600_000_000, 1_000_000
-_STEP_ROWS = 200_000
-"""What is read from PostgreSQL at once."""
+_STEP_US = 600_000_000
+"""Span of one query; its answer comes in pieces."""
 _PACK_EVERY_S, _SHORTEST_PACK_S = 30.0, 1.0
 _PACK_GROUPS = 8
 """Packed in one go, some 25 ms of work: then others have their turn."""
@@ -207,22 +206,16 @@ class HotFeed:
         rows = 0
         self._sink.mark(filled=False)
         with warm.connect(self._settings) as connection:
-            now, step = self._clock.micros(), _SHORTEST_STEP_US
+            now = self._clock.micros()
             start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
             while start <= now and not self._stopping:
-                readings = read_readings(connection, self._tags, start, start + step)
-                self._sink.append(readings)
-                rows, start = rows + len(readings), start + step
-                step = _next_step(step, len(readings))
+                for readings in iter_readings(connection, self._tags, start, start + _STEP_US):
+                    self._sink.append(readings)
+                    rows += len(readings)
+                start += _STEP_US
         if not self._stopping:
             self._sink.mark(filled=True)
         return rows
-
-
-def _next_step(step_us: int, rows: int) -> int:
-    """Span of time to read next, such that it fits memory."""
-    likely = step_us * _STEP_ROWS // max(rows, 1)
-    return max(_SHORTEST_STEP_US, min(likely, 2 * step_us, _STEP_US))
 
 
 def _join(queue: deque[tuple[str, Readings]]) -> dict[str, Readings]:

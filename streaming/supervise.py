@@ -116,8 +116,8 @@ class Supervisor:
         while True:
             started = self._clock.monotonic()
             self._set(status, "connecting", status.error)
+            connection = self.connections.get(connection.connection_id, connection)
             try:
-                connection = self.connections[connection.connection_id]
                 adapter = adapter_class(connection.protocol)(connection, self._clock, status)
                 self._adapters[connection.connection_id] = adapter
                 await adapter.run(self._emit)

@@ -56,12 +56,8 @@ class ModbusAdapter:
                 next_group = await self._next_due()
                 if next_group is not None:
                     await self._poll(link, next_group, emit)
-        except ConnectionLost:
-            now = self._clock.micros()
-            whole = len(self._groups) == 1
-            gaps = tuple(gap for group in self._groups for gap in group.gaps(now, whole=whole, at_last=True))
-            if gaps:
-                await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+        except (ConnectionLost, asyncio.CancelledError):
+            await self._tell_missed(emit)
             raise
         finally:
             self._link = None
@@ -81,6 +77,13 @@ class ModbusAdapter:
         self._wanted = (connection, config, groups)
         self._changed.set()
         return True
+
+    async def _tell_missed(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
+        """Tell what was missed and is not told yet."""
+        now, whole = self._clock.micros(), len(self._groups) == 1
+        gaps = tuple(gap for group in self._groups for gap in group.gaps(now, whole=whole, at_last=True))
+        if gaps:
+            await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
 
     def _take_over(self, link: Link) -> None:
         self._changed.clear()
@@ -129,8 +132,10 @@ class ModbusAdapter:
         if polled.heard:
             gaps += () if self._heard else self._status.outage(now)
             self._heard = True
-            self._status.heard_us = read
-        self._status.last_reading_us = self._status.heard_us
+            # What was missed and is not told yet would be forgotten by a kill: the gap after it begins there then.
+            self._status.last_reading_us = read
+            untold = [group.missed.start_us for group in self._groups if group.missed.start_us]
+            self._status.heard_us = min([read, *untold])
         await emit(Delivery(self._connection.connection_id, read, polled.readings, polled.rejected, gaps))
         if link.gone:
             raise ConnectionLost(f"{link.address}: no unit answers")

@@ -218,6 +218,24 @@ async def test_polls_missed_while_the_pipeline_is_full_are_gaps() -> None:
     assert gap.start_us % 50_000 == gap.end_us % 50_000 == 0
 
 
+async def test_a_miss_that_is_not_told_yet_is_told_when_stopped_and_survives_a_kill() -> None:
+    async with device() as one:
+        collector, status = Collector(), Status()
+        async with running(connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status):
+            for told in (1, 1):  # the second miss waits to be told together with what else is missed soon
+                await collector.until(lambda: status.heard_us == status.last_reading_us > 0)
+                seen = len(collector.readings)
+                collector.open.clear()
+                await asyncio.sleep(0.4)
+                collector.open.set()
+                await collector.until(lambda seen=seen: len(collector.readings) >= seen + 5)  # type: ignore[misc]
+                assert len(collector.gaps) == told
+            second = status.heard_us
+            assert second < status.last_reading_us, "after a kill the gap would begin there"
+        assert [gap.reason for gap in collector.gaps] == ["poll_missed", "poll_missed"]
+        assert collector.gaps[1].start_us == second
+
+
 async def test_a_device_too_slow_for_its_interval_does_not_flood_the_gaps() -> None:
     async with device() as one:
         one.delay_s = 0.02

@@ -10,6 +10,8 @@ import psycopg
 import pytest
 
 from tests.seed import add_readings, add_tags, at
+from wellos.clock import to_micros
+from wellos.storage.copy import iter_readings, read_readings
 from wellos.storage.warm import connect
 
 if TYPE_CHECKING:
@@ -149,3 +151,15 @@ def test_the_current_field_entry_is_its_latest_revision(db: PgConnection) -> Non
     db.execute(insert)
     found = db.execute("SELECT revision, data FROM field_entries_current").fetchall()
     assert found == [(3, {"oil_volume": 3})]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_readings_come_in_pieces_and_whole(db: PgConnection, rows: int) -> None:
+    add_readings(db, [(NOON + timedelta(seconds=n), 1 + n % 3, n / 4, n % 3) for n in range(500)])
+    span = (to_micros(NOON), to_micros(NOON + timedelta(seconds=400)))
+    pieces = list(iter_readings(db, [1, 2], *span, rows=rows))
+    whole = read_readings(db, [1, 2], *span)
+    assert sum(map(len, pieces)) == len(whole) == 267
+    assert sorted(reading for piece in pieces for reading in piece.tolist()) == sorted(whole.tolist())
+    assert (len(pieces) == 1) == (rows == 1000)
+    assert not len(read_readings(db, [], *span))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Verdict", "verify"]
 
 _LATE_US = 3_000_000
-"""How far a polled value's moment may lie from the tick it shows: the poll's own time and a loaded machine."""
+"""How far a polled value's moment may lie from the tick it shows, either way: request, answer, a loaded machine."""
 _SPACING_US = 2_500_000
 _SLACK_US = 2_000_000
 
@@ -89,7 +89,7 @@ def _judge_ticks(verdict: Verdict, plan: Plan, source: Source, tag: int, reading
     usable = readings[readings["quality"] == 2]
     shown = readings_tick(usable["value"], tag)
     late = usable["time"] - plan.start_us - shown * 1_000_000
-    wrong = (late < 0) | (late > _LATE_US) if source.kind == "modbus" else late != 0
+    wrong = np.abs(late) > _LATE_US if source.kind == "modbus" else late != 0
     wrong |= usable["value"] != values_at(shown, tag)
     verdict.wrong += int(wrong.sum())
     if wrong.any() and len(verdict.notes) < 10:

@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_columns",
+    "iter_readings",
     "read_readings",
     "to_postgres",
 ]
@@ -122,9 +123,25 @@ def copy_columns(cursor: Cursor[Any], table: str, columns: Mapping[str, NDArray[
 
 def read_readings(connection: Connection[Any], tag_ids: Sequence[int], since_us: int, until_us: int) -> Readings:
     """Return the stored readings of these tags with since <= time < until, by binary COPY, in no order."""
+    return np.concatenate([empty(), *iter_readings(connection, tag_ids, since_us, until_us)])
+
+
+def iter_readings(
+    connection: Connection[Any], tag_ids: Sequence[int], since_us: int, until_us: int, rows: int = 100_000
+) -> Iterator[Readings]:
+    """Yield the same in pieces of about `rows` readings: memory stays bounded whatever the span holds."""
     span = {"tags": list(tag_ids), "since": from_micros(since_us), "until": from_micros(until_us)}
+    size = _RECORD.itemsize
     with connection.cursor() as cursor, cursor.copy(query("readings_copy_out"), span) as copy:
-        return decode(b"".join(copy))
+        held = bytearray()
+        head = len(_HEADER)
+        for block in copy:
+            held += block
+            whole = (len(held) - head) // size
+            if whole >= rows:
+                yield decode(bytes(held[: head + whole * size]))
+                del held[head : head + whole * size]
+        yield decode(bytes(held))
 
 
 def _copy(cursor: Cursor[Any], table: str, columns: Sequence[str], stream: memoryview) -> None:
