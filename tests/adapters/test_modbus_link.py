@@ -147,8 +147,9 @@ async def test_silence_on_one_register_is_not_silence_of_the_unit() -> None:
         async with running(connection_to(peer.port, *addresses, timeout_s=0.25, retries=0), collector):
             await collector.until(lambda: len(collector.deliveries) >= 6)
     assert not np.isfinite(collector.of(100)["value"]).any()
+    polls = sum(len(delivery.readings) > 0 for delivery in collector.deliveries)  # misses are told at the end
     for number in (101, 102):
-        assert collector.values(number)[1:] == [4.0] * (len(collector.deliveries) - 1)
+        assert collector.values(number)[1:] == [4.0] * (polls - 1)
 
 
 @pytest.mark.parametrize(
