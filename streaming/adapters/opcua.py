@@ -17,9 +17,11 @@ import structlog
 from asyncua import ua
 from asyncua.ua.uaerrors import UaError
 
+from streaming.adapters.opcua_changes import DataChanges
 from streaming.adapters.opcua_decode import decode, missing_sequence
 from streaming.adapters.opcua_history import HistoryFill
 from streaming.adapters.opcua_items import Items
+from streaming.adapters.opcua_publish import publish_columns
 from streaming.adapters.opcua_resume import Kept, Missed, missed_messages, server_started, take_over
 from streaming.adapters.opcua_session import NAMESPACES, namespaces, republish
 from streaming.adapters.opcua_watch import Watch
@@ -98,6 +100,7 @@ class OpcUaAdapter:
             client = await open_session(self._config, left)
         except RetryableError as error:
             raise ConnectionLost(str(error)) from error
+        publish_columns(client.uaclient.session)
         tasks: list[asyncio.Task[None]] = []
         broken = False
         try:
@@ -173,12 +176,12 @@ class OpcUaAdapter:
 
     async def _catch_up(self, resumed: Missed, now_us: int) -> None:
         """Hand on the messages that were sent while the link broke."""
-        items, _ = _without_namespaces(_data_changes(resumed.notifications))
-        found = decode(items, self._items.columns, self._items.names, now_us, self._items.last_us)
+        changes, _ = _without_namespaces(_data_changes(resumed.notifications))
+        found = decode(changes, self._items.columns, self._items.names, now_us, self._items.last_us)
         delivery = Delivery(self._connection.connection_id, now_us, found.readings, found.rejected, found.gaps)
         self._fill.want(found.gaps)
         self._sequence = resumed.sequence
-        if items:
+        if changes:
             await self._emit(delivery)
 
     async def _report(self, news: News) -> None:
@@ -231,7 +234,7 @@ class OpcUaAdapter:
         before, now = self._status.heard_us, self._clock.micros()
         self._status.heard_us, self._heard = now, True
         gaps: list[Gap] = []
-        items: list[Any] = []
+        changes: list[DataChanges] = []
         ended = ""
         for message in messages:
             content = message.result.NotificationMessage.NotificationData or ()
@@ -240,15 +243,15 @@ class OpcUaAdapter:
                 # The library says of a broken link what a server says of a subscription, but without a number.
                 self._ended_by_server = bool(message.result.NotificationMessage.SequenceNumber)
                 break
-            gaps += await self._recover(client, message.result, items, before, now)
-            items += _data_changes(content)
-        items, rebind = _without_namespaces(items)
+            gaps += await self._recover(client, message.result, changes, before, now)
+            changes += _data_changes(content)
+        changes, rebind = _without_namespaces(changes)
         self._unsettled += 1
         settle = partial(self._settle, messages)
-        if not (items or gaps):
+        if not (changes or gaps):
             settle()
             return ended, rebind
-        found = decode(items, self._items.columns, self._items.names, now, self._items.last_us)
+        found = decode(changes, self._items.columns, self._items.names, now, self._items.last_us)
         if len(found.readings):
             self._status.last_reading_us = now
         delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
@@ -288,7 +291,7 @@ class OpcUaAdapter:
                     raise ConnectionLost(f"{self._config.url}: silent for {self._config.watchdog_s:g} s") from error
 
     async def _recover(
-        self, client: Client, message: ua.PublishResult, items: list[Any], before: int, now: int
+        self, client: Client, message: ua.PublishResult, changes: list[DataChanges], before: int, now: int
     ) -> list[Gap]:
         """Ask again for messages missed before this one; what the server no longer has is a gap."""
         if not message.NotificationMessage.NotificationData:
@@ -302,7 +305,7 @@ class OpcUaAdapter:
         for number in missing or ():
             again = await republish(client, subscription, number)
             lost = lost or again is None
-            items += _data_changes(again or ())
+            changes += _data_changes(again or ())
         _log.warning("sequence jump", connection=self._connection.name, subscription=subscription, lost=lost)
         return [Gap(min(before, now), now, "sequence_jump")] if lost else []
 
@@ -314,19 +317,22 @@ async def _first_error(tasks: Sequence[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _data_changes(notifications: Iterable[Any]) -> list[Any]:
-    """Return the monitored item notifications."""
-    items: list[Any] = []
+def _data_changes(notifications: Iterable[Any]) -> list[DataChanges]:
+    """Return the data changes, those that the library decoded included."""
+    changes: list[DataChanges] = []
     for notification in notifications:
         if isinstance(notification, ua.DataChangeNotification):
-            items += notification.MonitoredItems or ()
-    return items
+            changes.append(DataChanges.of(notification.MonitoredItems or ()))
+        elif isinstance(notification, DataChanges):
+            changes.append(notification)
+    return changes
 
 
-def _without_namespaces(items: list[Any]) -> tuple[list[Any], bool]:
-    """Return the items of tags, and whether the namespace array was among them."""
-    tags = [item for item in items if item.ClientHandle != NAMESPACES]
-    return tags, len(tags) < len(items)
+def _without_namespaces(changes: list[DataChanges]) -> tuple[list[DataChanges], bool]:
+    """Return the changes of tags, and whether the namespace array was among them."""
+    tags = [change.without(NAMESPACES) for change in changes]
+    changed = sum(map(len, tags)) < sum(map(len, changes))
+    return [change for change in tags if len(change)], changed
 
 
 def _ended(notifications: Iterable[Any]) -> str:

@@ -1,19 +1,22 @@
-"""OPC UA data change notifications to packed readings: pure, one pass over what the client library hands out."""
+"""OPC UA data changes to packed readings: pure; only what is no plain number is looked at one by one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streaming.adapters.opcua_changes import DataChanges
 from streaming.delivery import Gap, Rejected
 from wellos.quality import from_opcua, opcua_overflow
 from wellos.readings import Flag, Readings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from asyncua import ua
 
     from streaming.adapters.tags import TagColumns
 
@@ -24,6 +27,10 @@ _MICROSECOND = timedelta(microseconds=1)
 # The encoding has no absent time, only its two ends: 1601 for "no time", 9999 for "never".
 _NO_TIME = frozenset({None, datetime(1601, 1, 1, tzinfo=UTC)})
 _LAST_YEAR = 9999
+_TICKS = 10
+"""Of the encoding, a microsecond."""
+_SINCE_1601_US = (_EPOCH - datetime(1601, 1, 1, tzinfo=UTC)) // _MICROSECOND
+_LAST_TICK = _TICKS * ((datetime(_LAST_YEAR, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND + _SINCE_1601_US)
 _NUMBER = frozenset({float, int, bool, type(None)})
 _LAST_SEQUENCE = 2**32 - 1
 _MAX_ORIGINAL = 65_536
@@ -40,7 +47,7 @@ class Decoded:
 
 
 def decode(
-    items: Iterable[Any],
+    changes: Sequence[DataChanges],
     tags: TagColumns,
     addresses: Sequence[str],
     received_us: int,
@@ -53,40 +60,57 @@ def decode(
     left by an overflowed queue begins there. None: from history, which has no queue. Text, arrays and structures are
     not readings: they are rejected.
     """
-    positions: list[int] = []
-    values: list[float] = []
-    times: list[int] = []
-    statuses: list[int] = []
-    flags: list[int] = []
-    rejected: list[Rejected] = []
-    for item in items:
-        data, position = item.Value, item.ClientHandle
-        variant = None if data is None else data.Value
-        raw = None if variant is None else variant.Value
-        if not 0 <= position < len(addresses):
-            rejected.append(Rejected("unknown_tag", f"client handle {position}", "", _original(raw)))
-            continue
-        if data is None or (type(raw) not in _NUMBER and not isinstance(raw, (int, float))):
-            kind = getattr(getattr(variant, "VariantType", None), "name", type(raw).__name__)
-            shape = "array" if isinstance(raw, list) else "value"
-            detail = "no value was sent" if data is None else f"{kind} {shape} is not a number"
-            rejected.append(Rejected("malformed", detail, addresses[position], _original(raw)))
-            continue
-        time_us, assumed = _time(data.SourceTimestamp, data.ServerTimestamp, received_us)
-        positions.append(position)
-        values.append(np.nan if raw is None else float(raw))
-        times.append(time_us)
-        statuses.append(0 if data.StatusCode is None else data.StatusCode.value)
-        flags.append(assumed | also)
-    status = np.array(statuses, dtype=np.uint32)
-    time = np.array(times, dtype=np.int64)
-    index = np.array(positions, dtype=np.intp)
-    readings = tags.readings(index, time, values, from_opcua(status), status, np.array(flags, dtype=np.uint8))
+    parts = [_part(change, addresses, received_us) for change in changes or (DataChanges.empty(0),)]
+    rejected = tuple(one for _, some in parts for one in some)
+    columns = (np.concatenate(column) for column in zip(*(columns for columns, _ in parts), strict=True))
+    index, values, time, status, flags = columns
+    readings = tags.readings(index, time, values, from_opcua(status), status, flags | np.uint8(also))
     if last_us is None:
-        return Decoded(readings, tuple(rejected), ())
+        return Decoded(readings, rejected, ())
     gaps = _overflow_gaps(readings, index, last_us)
     np.maximum.at(last_us, index, time)
-    return Decoded(readings, tuple(rejected), gaps)
+    return Decoded(readings, rejected, gaps)
+
+
+def _part(
+    changes: DataChanges, addresses: Sequence[str], received_us: int
+) -> tuple[tuple[np.ndarray, ...], list[Rejected]]:
+    """Return the columns position, value, time, status and flags, and what is no reading."""
+    known = (changes.handle >= 0) & (changes.handle < len(addresses))
+    time, flags = _times(changes.source, changes.server, received_us)
+    columns: tuple[np.ndarray, ...] = changes.handle, changes.value, time, changes.status, flags
+    if not changes.others and known.all():
+        return columns, []
+    columns = tuple(column.copy() for column in columns)
+    rejected: list[Rejected] = []
+    for row in sorted({*changes.others, *np.flatnonzero(~known).tolist()}):
+        found = _single(changes.item(row), addresses, received_us)
+        if isinstance(found, Rejected):
+            rejected.append(found)
+            known[row] = False
+        else:
+            for column, cell in zip(columns[1:], found, strict=True):
+                column[row] = cell
+    return tuple(column[known] for column in columns), rejected
+
+
+def _single(
+    item: ua.MonitoredItemNotification, addresses: Sequence[str], received_us: int
+) -> tuple[float, int, int, int] | Rejected:
+    """Return value, time, status and flags of one item that the library decoded."""
+    data, position = item.Value, item.ClientHandle
+    variant = None if data is None else data.Value
+    raw = None if variant is None else variant.Value
+    if not 0 <= position < len(addresses):
+        return Rejected("unknown_tag", f"client handle {position}", "", _original(raw))
+    if data is None or (type(raw) not in _NUMBER and not isinstance(raw, (int, float))):
+        kind = getattr(getattr(variant, "VariantType", None), "name", type(raw).__name__)
+        shape = "array" if isinstance(raw, list) else "value"
+        detail = "no value was sent" if data is None else f"{kind} {shape} is not a number"
+        return Rejected("malformed", detail, addresses[position], _original(raw))
+    time_us, assumed = _time(data.SourceTimestamp, data.ServerTimestamp, received_us)
+    status = 0 if data.StatusCode is None else int(data.StatusCode.value)
+    return np.nan if raw is None else float(raw), time_us, status, assumed
 
 
 def _time(source: datetime | None, server: datetime | None, received_us: int) -> tuple[int, int]:
@@ -95,6 +119,15 @@ def _time(source: datetime | None, server: datetime | None, received_us: int) ->
     if server not in _NO_TIME and server is not None and server.year < _LAST_YEAR:
         return (server - _EPOCH) // _MICROSECOND, Flag.ASSUMED_TIME
     return received_us, Flag.ASSUMED_TIME
+
+
+def _times(source: np.ndarray, server: np.ndarray, received_us: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return times and flags as `_time` does, of ticks."""
+    time, assumed = source // _TICKS - _SINCE_1601_US, (source < _TICKS) | (source >= _LAST_TICK)
+    if assumed.any():
+        by_server = (server >= _TICKS) & (server < _LAST_TICK)
+        time[assumed] = np.where(by_server, server // _TICKS - _SINCE_1601_US, received_us)[assumed]
+    return time, np.where(assumed, np.uint8(Flag.ASSUMED_TIME), np.uint8(0))
 
 
 def _original(raw: object) -> bytes:

@@ -16,6 +16,7 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes, get_name_and_doc
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
+from streaming.adapters.opcua_changes import DataChanges
 from streaming.adapters.opcua_decode import decode
 from streaming.adapters.opcua_pages import MOST_NODES, VALUES_AT_ONCE, Cursor, group_size
 from streaming.adapters.opcua_session import keeps_history, read_history
@@ -220,7 +221,8 @@ class HistoryFill:
         if not notifications:
             return 0
         began, now = self._clock.monotonic(), self._clock.micros()
-        found = decode(notifications, self._items.columns, self._items.names, now, also=Flag.HISTORICAL)
+        changes = [DataChanges.of(notifications)]
+        found = decode(changes, self._items.columns, self._items.names, now, also=Flag.HISTORICAL)
         time = found.readings["time"]
         # Bounds, or a server that ignores what it was asked for.
         readings = found.readings[(time >= start_us) & (time <= end_us)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMESPACES",
+    "UNDECODABLE",
     "HistoryPage",
     "Monitored",
     "Wanted",
@@ -45,7 +46,7 @@ _REQUEST_TIMEOUT_S = 10.0
 NAMESPACES = 0xFFFF_FFFF
 """Client handle of the namespace array."""
 _T = TypeVar("_T")
-_UNDECODABLE = (
+UNDECODABLE = (
     ValueError,
     TypeError,
     AttributeError,
@@ -56,6 +57,7 @@ _UNDECODABLE = (
     MemoryError,
     struct.error,
 )
+"""What the library's decoder may raise over malformed bytes beside its own UaError."""
 _ITEMS_A_REQUEST = 200
 _KEPT_WITHOUT_US_S = 600
 _NO_FILTER = frozenset(
@@ -112,7 +114,7 @@ async def answer(call: Awaitable[_T]) -> _T:
     """Wait for an answer; one that the library stumbles over is an error of the server like any other."""
     try:
         return await call
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise UaError(f"the server's answer cannot be decoded: {type(error).__name__}: {error}") from error
 
 

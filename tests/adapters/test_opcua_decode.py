@@ -13,8 +13,9 @@ from asyncua.ua.uaerrors import UaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streaming.adapters.opcua_changes import DataChanges
 from streaming.adapters.opcua_decode import Decoded, decode, missing_sequence
-from streaming.adapters.opcua_session import _UNDECODABLE
+from streaming.adapters.opcua_session import UNDECODABLE
 from streaming.adapters.tags import TagColumns
 from streaming.delivery import Gap
 from tests.fix_adapters import make_tag
@@ -43,7 +44,7 @@ def item(
 
 
 def decoded(*items: ua.MonitoredItemNotification, last: np.ndarray | None = None) -> Decoded:
-    return decode(items, TAGS, NAMES, RECEIVED_US, np.zeros(2, np.int64) if last is None else last)
+    return decode([DataChanges.of(items)], TAGS, NAMES, RECEIVED_US, np.zeros(2, np.int64) if last is None else last)
 
 
 def test_value_time_and_status_are_kept() -> None:
@@ -159,8 +160,8 @@ def test_whatever_bytes_a_server_sends_are_a_value_or_an_error_of_the_library(se
     """What the library raises for them is what the session turns into its one error."""
     try:
         value = variant_from_binary(Buffer(sent))
-    except (UaError, *_UNDECODABLE):
+    except (UaError, *UNDECODABLE):
         return
     items = [ua.MonitoredItemNotification(ua.IntegerId(0), ua.DataValue(value))]
-    found = decode(items, TAGS, NAMES, RECEIVED_US, np.zeros(2, np.int64))
+    found = decode([DataChanges.of(items)], TAGS, NAMES, RECEIVED_US, np.zeros(2, np.int64))
     assert len(found.readings) + len(found.rejected) == 1
