@@ -197,10 +197,12 @@ class OpcUaAdapter:
         await self._emit(Delivery(self._connection.connection_id, now, readings, gaps=tuple(news.gaps)))
 
     async def _retry_refused(self) -> None:
-        if self._watch is None or not self._items.refused() or self._clock.monotonic() < self._retry_at:
+        # Asked with every message: the items are looked through only when it is time.
+        if self._watch is None or self._clock.monotonic() < self._retry_at:
             return
         self._retry_at = self._clock.monotonic() + self.retry_refused_s
-        await self._report(await self._watch.retry())
+        if self._items.refused():
+            await self._report(await self._watch.retry())
 
     async def _received(self, result: ua.PublishResult) -> None:
         """Take a message or a keep-alive from the library; a message is held until it is durable."""

@@ -57,7 +57,7 @@ async def server_started(client: SessionClient) -> object:
 
 
 async def take_over(client: SessionClient, kept: Kept, received: Callable[[ua.PublishResult], Awaitable[None]]) -> bool:
-    """Have the subscriptions publish here, with their old session or by transfer; false if the server refuses.
+    """Make the subscriptions ours, with their old session or by transfer; false if the server refuses.
 
     All or none: what was transferred beside a refusal is deleted.
     """
@@ -68,7 +68,6 @@ async def take_over(client: SessionClient, kept: Kept, received: Callable[[ua.Pu
         for number in kept.subscriptions:
             callbacks.pop(number, None)
         return False
-    session.ensure_publish_loop()
     return True
 
 
@@ -86,9 +85,10 @@ async def _transferred(client: SessionClient, subscriptions: Sequence[int]) -> b
 
 
 async def missed_messages(client: SessionClient, kept: Kept) -> Missed:
-    """Ask for what was sent behind the last message handed on, until the server has no more.
+    """Ask for what was sent behind the last message handed on, until the server has no more, then have it publish.
 
-    What is missing in between shows when the next message comes: its number jumps.
+    In this order, or a message could come twice. What is missing in between shows when the next one comes: its number
+    jumps.
     """
     notifications: list[Any] = []
     sequence = dict(kept.sequence)
@@ -100,4 +100,5 @@ async def missed_messages(client: SessionClient, kept: Kept) -> Missed:
                 break
             notifications += again
             sequence[subscription] = following
+    client.uaclient.session.ensure_publish_loop()
     return Missed(kept.subscriptions, notifications, sequence)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
@@ -16,10 +17,13 @@ from hypothesis import strategies as st
 
 from streaming.adapters.opcua_changes import DataChanges
 from streaming.adapters.opcua_decode import Decoded, decode
-from streaming.adapters.opcua_publish import data_changes, publish_response
-from streaming.adapters.opcua_session import NAMESPACES, UNDECODABLE
+from streaming.adapters.opcua_publish import data_changes, publish_columns, publish_response
+from streaming.adapters.opcua_session import NAMESPACES, UNDECODABLE, Wanted, create_subscription, monitor
 from streaming.adapters.tags import TagColumns
+from tests.adapters.test_opcua_adapter import OPEN, field
 from tests.fix_adapters import make_tag
+from wellos.opcua_client import close_session, open_session
+from wellos.protocols.opcua import OpcUaConfig
 from wellos.readings import Flag
 
 COUNT = 4
@@ -257,3 +261,21 @@ def test_other_notifications_are_the_library_s() -> None:
     response.Parameters.NotificationMessage.NotificationData = [ended]
     found = publish_response(Buffer(struct_to_binary(response)))
     assert found.Parameters.NotificationMessage.NotificationData == [ended]
+
+
+async def test_the_library_hands_out_columns() -> None:
+    """Readings would arrive without, but slowly: its publish loop has to take our decoder for its own."""
+    async with field(["a", "text"]) as server:
+        client = await open_session(OpcUaConfig.parse(OPEN | {"url": f"opc.tcp://127.0.0.1:{server.port}/"}))
+        try:
+            publish_columns(client.uaclient.session)
+            results: asyncio.Queue[ua.PublishResult] = asyncio.Queue()
+            number = await create_subscription(client, client.config, results.put)
+            wanted = [Wanted(at, server.nodes[name].nodeid) for at, name in enumerate(("a", "text"))]
+            await monitor(client, number, wanted)
+            async with asyncio.timeout(10):
+                (changes,) = (await results.get()).NotificationMessage.NotificationData
+        finally:
+            await close_session(client)
+    assert isinstance(changes, DataChanges)
+    assert (changes.handle.tolist(), list(changes.others)) == ([0, 1], [1])
