@@ -60,8 +60,8 @@ class Counters:
     sink_errors: Counter[str] = field(default_factory=lambda: _zeros(*SINK_ERRORS))
     hot: Counter[str] = field(default_factory=lambda: _zeros(*HOT))
     """Readings written and dropped, failed calls, group-hours packed."""
-    restarts: Counter[str] = field(default_factory=Counter)
-    """Adapters started again, by connection name."""
+    restarts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Adapters started again, by tenant and connection name."""
     latency: NDArray[np.int64] = field(default_factory=_buckets)
     latency_sum_s: float = 0.0
 

@@ -93,7 +93,6 @@ class IngestMetrics(Collector):
             ("scada_stored", "term", counters.stored, "Terms of the accounting identity, sink side."),
             ("scada_sink_errors", "kind", counters.sink_errors, "Failed commits, by what the database said."),
             ("scada_hot_tier", "term", counters.hot, "Readings written to Redis or not, failed calls, hours packed."),
-            ("scada_connection_restarts", "connection", counters.restarts, "Adapters started again."),
         ):
             family = CounterMetricFamily(name, text, labels=[label])
             for term, n in list(counter.items()):
@@ -126,9 +125,12 @@ class IngestMetrics(Collector):
             up.add_metric([connection.tenant, connection.name, connection.protocol], connected)
         for protocol, n in by_protocol.items():
             active.add_metric([protocol], n)
-        yield active
-        yield up
-        yield missed
+        again = CounterMetricFamily(
+            "scada_connection_restarts", "Adapters started again.", labels=["tenant_id", "connection"]
+        )
+        for pair, n in list(self._counters.restarts.items()):
+            again.add_metric(pair, n)
+        yield from (active, up, missed, again)
         held, unclaimed = self._leases()
         yield GaugeMetricFamily("scada_leases_held", "Connections that this instance reads.", held)
         yield GaugeMetricFamily("scada_connections_unclaimed", "Connections that no instance reads.", unclaimed)

@@ -134,7 +134,7 @@ class Supervisor:
             self._set(status, "failed", reason)
             if self._clock.monotonic() - started > _STABLE_S:
                 pause = _SHORTEST_PAUSE_S
-            self._counters.restarts[connection.name] += 1
+            self._counters.restarts[connection.tenant, connection.name] += 1
             logger.warning("connection lost", reason=reason, next_attempt_s=round(pause, 1))
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, _LONGEST_PAUSE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -195,6 +196,7 @@ async def open_session(config: OpcUaConfig, left: SessionLeft | None = None) -> 
 
     RetryableError says why not, ConfigurationError what a person must correct.
     """
+    _quiet()
     client = SessionClient(config, TrustFolder.of_settings(), left)
     try:
         async with asyncio.timeout(2 * _REQUEST_TIMEOUT_S):
@@ -220,14 +222,27 @@ async def close_session(client: Client) -> None:
 
 
 async def server_certificates(url: str) -> list[x509.Certificate]:
-    """Return the certificates that a server presents, each once; RetryableError when it does not answer."""
+    """Return the certificates that a server presents, each once.
+
+    RetryableError when it does not answer, ConfigurationError when it presents none.
+    """
+    _quiet()
     try:
         async with asyncio.timeout(_REQUEST_TIMEOUT_S):
             endpoints = await Client(url, timeout=_REQUEST_TIMEOUT_S).connect_and_get_server_endpoints()
         presented = dict.fromkeys(_first(one.ServerCertificate) for one in endpoints if one.ServerCertificate)
-        return [x509.load_der_x509_certificate(der) for der in presented]
+        certificates = [x509.load_der_x509_certificate(der) for der in presented]
     except (OSError, TimeoutError, UaError, ValueError) as error:
         raise RetryableError(f"{url}: {str(error) or type(error).__name__}") from error
+    if not certificates:
+        remedy = "Give it one where it is configured; until then only security_mode: None reads it."
+        raise ConfigurationError([Problem("the server presents no certificate", remedy, value=url)])
+    return certificates
+
+
+def _quiet() -> None:
+    """Keep the library from logging, with tracebacks, what is an error of ours."""
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 
 
 def _first(presented: bytes | None) -> bytes:

@@ -13,7 +13,7 @@ from wellos.errors import ConfigurationError
 from wellos.protocols.modbus import ModbusConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from streaming.delivery import Status
     from wellos.clock import Clock
@@ -52,12 +52,14 @@ class ModbusAdapter:
             for group in self._groups:
                 self._begin(group)
             while True:
-                self._take_over(link)
+                await self._take_over(link, emit)
                 next_group = await self._next_due()
                 if next_group is not None:
                     await self._poll(link, next_group, emit)
         except (ConnectionLost, asyncio.CancelledError):
-            await self._tell_missed(emit)
+            await self._tell(emit, self._groups)
+            if self._heard:  # and nothing is untold any more: the next gap begins at the last word
+                self._status.heard_us = self._status.last_reading_us
             raise
         finally:
             self._link = None
@@ -78,17 +80,31 @@ class ModbusAdapter:
         self._changed.set()
         return True
 
-    async def _tell_missed(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
-        """Tell what was missed and is not told yet."""
-        now, whole = self._clock.micros(), len(self._groups) == 1
-        gaps = tuple(gap for group in self._groups for gap in group.gaps(now, whole=whole, at_last=True))
-        if gaps:
-            await emit(Delivery(self._connection.connection_id, now, gaps=gaps))
+    async def _tell(
+        self, emit: Callable[[Delivery], Awaitable[None]], groups: Sequence[Group], poll: Delivery | None = None
+    ) -> None:
+        """Emit a poll with what is due to be told of misses; without one, all that is not told yet, if any.
 
-    def _take_over(self, link: Link) -> None:
+        What could not be emitted stays untold.
+        """
+        delivery = poll or Delivery(self._connection.connection_id, self._clock.micros())
+        before, whole = [group.missed for group in groups], len(self._groups) == 1
+        for group in groups:
+            delivery.gaps += group.gaps(delivery.received_us, whole=whole, at_last=poll is None)
+        try:
+            if poll is not None or delivery.gaps:
+                await emit(delivery)
+        except BaseException:
+            for group, missed in zip(groups, before, strict=True):
+                group.missed = missed
+            raise
+
+    async def _take_over(self, link: Link, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         self._changed.clear()
         if self._wanted is None:
             return
+        staying = {group.interval_us for group in self._wanted[2]}
+        await self._tell(emit, [group for group in self._groups if group.interval_us not in staying])
         before = {group.interval_us: group for group in self._groups}
         self._connection, self._config, self._groups = self._wanted
         self._wanted = None
@@ -125,18 +141,18 @@ class ModbusAdapter:
             late = "poll_overrun" if 2 * group.reading_us >= group.interval_us else "poll_missed"
             group.missed.add(due.first_missed_us, due.next_us, late)
         group.last_due_us = due.next_us
-        gaps = group.gaps(now, whole=len(self._groups) == 1)
         polled = await group.poll(link, self._clock)
         read = self._clock.micros()
         group.reading_us = read - now
+        outage = self._status.outage(now) if polled.heard and not self._heard else ()
+        delivery = Delivery(self._connection.connection_id, read, polled.readings, polled.rejected, outage)
+        await self._tell(emit, [group], delivery)
         if polled.heard:
-            gaps += () if self._heard else self._status.outage(now)
             self._heard = True
             # What was missed and is not told yet would be forgotten by a kill: the gap after it begins there then.
             self._status.last_reading_us = read
             untold = [group.missed.start_us for group in self._groups if group.missed.start_us]
             self._status.heard_us = min([read, *untold])
-        await emit(Delivery(self._connection.connection_id, read, polled.readings, polled.rejected, gaps))
         if link.gone:
             raise ConnectionLost(f"{link.address}: no unit answers")
 

@@ -33,8 +33,10 @@ _SPLIT_ON = frozenset({2, 3})
 """Illegal address and value: what one register can bring upon a whole block. The others speak of the device."""
 _RELEARN_S = 600.0
 _MICROS = 1_000_000
-_GAP_EVERY_US = 300 * _MICROS
-"""A device too slow for its interval misses polls without end: one gap in this time, not one a poll."""
+_GAP_EVERY_US = 30 * _MICROS
+"""A device too slow for its interval misses polls without end: one gap in this time, not one a poll.
+
+A kill makes the gap after it wider by up to this."""
 _TEXT_EVERY_S = 60.0
 """A text that is no number goes to quarantine when it changes, and one tag's at most this often."""
 _NAMED = 10
@@ -104,7 +106,7 @@ class Group:
         self._statuses = np.zeros(len(self.tags), dtype=np.uint32)
 
     def gaps(self, now_us: int, *, whole: bool, at_last: bool = False) -> tuple[Gap, ...]:
-        """Return what was missed and not told yet: the first miss at once, then all of some minutes together.
+        """Return what was missed and not told yet: the first miss at once, then all of half a minute together.
 
         `whole`: the connection has no other tags. `at_last`: tell everything now.
         """

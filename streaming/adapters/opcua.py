@@ -7,7 +7,6 @@ once it is durable. No further message is asked for until then; changes queue up
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -56,6 +55,7 @@ class _Message:
 
     result: ua.PublishResult
     durable: asyncio.Future[None]
+    received_us: int
 
 
 class OpcUaAdapter:
@@ -90,8 +90,6 @@ class OpcUaAdapter:
 
     async def run(self, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         """Connect, subscribe and deliver until cancelled; ConnectionLost when the server goes or falls silent."""
-        # What it reports as errors, with tracebacks, is what we report as a lost connection.
-        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         self._emit = emit
         kept, self._status.kept = self._status.kept, None
         usable = isinstance(kept, Kept) and kept.connection == self._connection
@@ -206,7 +204,7 @@ class OpcUaAdapter:
 
     async def _received(self, result: ua.PublishResult) -> None:
         """Take a message or a keep-alive from the library; a message is held until it is durable."""
-        message = _Message(result, asyncio.get_running_loop().create_future())
+        message = _Message(result, asyncio.get_running_loop().create_future(), self._clock.micros())
         if not result.NotificationMessage.NotificationData:
             message.durable.set_result(None)
         await self._messages.put(message)
@@ -234,17 +232,19 @@ class OpcUaAdapter:
     async def _hand_on(self, client: Client, messages: Sequence[_Message]) -> tuple[str, bool]:
         """Emit messages as one delivery; return why the subscription ended, if so, and whether namespaces changed."""
         before, now = self._status.heard_us, self._clock.micros()
-        self._status.heard_us, self._heard = now, True
         gaps: list[Gap] = []
         changes: list[DataChanges] = []
         ended = ""
         for message in messages:
             content = message.result.NotificationMessage.NotificationData or ()
-            ended = _ended(content)
-            if ended:
+            end = _ended(content)
+            ended = ended or end
+            if end and not message.result.NotificationMessage.SequenceNumber:
                 # The library says of a broken link what a server says of a subscription, but without a number.
-                self._ended_by_server = bool(message.result.NotificationMessage.SequenceNumber)
-                break
+                continue
+            self._ended_by_server = self._ended_by_server or bool(end)
+            # It may have waited for the pipeline: the server's word is as old as its receipt.
+            self._status.heard_us, self._heard = message.received_us, True
             gaps += await self._recover(client, message.result, changes, before, now)
             changes += _data_changes(content)
         changes, rebind = _without_namespaces(changes)

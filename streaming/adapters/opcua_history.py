@@ -182,7 +182,10 @@ class HistoryFill:
             self._without |= {handle for (handle, _), kept in zip(new, answers, strict=True) if not kept}
 
     async def _read(self, items: Sequence[Item], start_us: int, end_us: int) -> tuple[int, set[int]]:
-        """Read one group of nodes to its end; return how many values came, and the handles of those that failed."""
+        """Read one group of nodes to its end.
+
+        Return how many readings came that are not of the margins, and the handles of the nodes that failed.
+        """
         cursors = [Cursor(one.handle, one.node, start_us, end_us) for one in items if one.node is not None]
         count, failed = 0, set[int]()
         while cursors:
@@ -212,7 +215,10 @@ class HistoryFill:
     async def _deliver(
         self, cursors: Sequence[Cursor], pages: Sequence[HistoryPage], start_us: int, end_us: int
     ) -> int:
-        """Hand on one answer, wait until it is durable, and keep to the rate; return how many readings it held."""
+        """Hand on one answer, wait until it is durable, and keep to the rate.
+
+        Return how many readings it held between the margins: those in them say nothing of the gap.
+        """
         notifications = [
             ua.MonitoredItemNotification(ua.IntegerId(cursor.handle), value)
             for cursor, page in zip(cursors, pages, strict=True)
@@ -229,7 +235,8 @@ class HistoryFill:
         await self._durably(Delivery(self._connection_id, now, readings, found.rejected))
         spent = self._clock.monotonic() - began
         await asyncio.sleep(max(0.0, len(notifications) / self._config.history_per_s - spent))
-        return len(readings)
+        inner = (time >= start_us + self._margin_us) & (time <= end_us - self._margin_us)
+        return int(inner.sum())
 
     async def _close(self, item: _Open, start_us: int, end_us: int, unable: Sequence[Item]) -> None:
         """Close the row of the gap; open others for the rest of its time, and for tags that have no history.

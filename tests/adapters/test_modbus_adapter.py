@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import SimData, SimDevice
 
-from streaming.delivery import Status
+from streaming.delivery import ConnectionLost, Delivery, Status
 from tests.fix_adapters import Collector, make_connection, make_tag, running
 from wellos.clock import WallClock
 from wellos.quality import MODBUS_NO_REPLY, Quality
@@ -234,6 +235,69 @@ async def test_a_miss_that_is_not_told_yet_is_told_when_stopped_and_survives_a_k
             assert second < status.last_reading_us, "after a kill the gap would begin there"
         assert [gap.reason for gap in collector.gaps] == ["poll_missed", "poll_missed"]
         assert collector.gaps[1].start_us == second
+
+
+async def miss(collector: Collector) -> None:
+    """Keep the adapter from some polls, and let it poll again."""
+    collector.open.clear()
+    await asyncio.sleep(0.3)
+    seen = len(collector.readings)
+    collector.open.set()
+    await collector.until(lambda: len(collector.readings) >= seen + 3)
+
+
+async def test_the_gap_after_a_lost_link_begins_behind_the_readings_although_a_miss_was_not_told() -> None:
+    async with device() as one:
+        collector, status = Collector(), Status()
+        async with running(
+            connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status
+        ) as session:
+            await collector.until(lambda: len(collector.readings) >= 2)
+            await miss(collector)
+            await miss(collector)
+            await one.stop()
+            await session.lost()
+    assert len(collector.gaps) == 2
+    assert status.heard_us >= collector.readings["time"].max()
+
+
+async def test_a_miss_is_told_although_the_poll_after_it_fails() -> None:
+    async with device() as one:
+        collector, status = Collector(), Status()
+        async with running(
+            connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status
+        ) as session:
+            await collector.until(lambda: len(collector.readings) >= 2)
+            collector.open.clear()
+            await asyncio.sleep(0.3)
+            await one.stop()
+            collector.open.set()
+            await session.lost()
+    assert [gap.reason for gap in collector.gaps] == ["poll_missed"]
+
+
+async def test_what_could_not_be_handed_on_is_told_on_the_way_out() -> None:
+    refused: list[Delivery] = []
+
+    class Refusing(Collector):
+        async def emit(self, delivery: Delivery) -> None:
+            if delivery.gaps and not refused:
+                refused.append(replace(delivery))
+                raise ConnectionLost("planted")
+            await super().emit(delivery)
+
+    async with device() as one:
+        collector, status = Refusing(), Status()
+        async with running(
+            connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status
+        ) as session:
+            await collector.until(lambda: len(collector.readings) >= 2)
+            collector.open.clear()
+            await asyncio.sleep(0.3)
+            collector.open.set()
+            await session.lost()
+    assert tuple(collector.gaps) == refused[0].gaps
+    assert status.heard_us < refused[0].received_us, "nor does the poll that was refused count as heard"
 
 
 async def test_a_device_too_slow_for_its_interval_does_not_flood_the_gaps() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from streaming.adapters.modbus import ModbusAdapter
 from streaming.delivery import Status
-from tests.adapters.test_modbus_adapter import connection_to, device
+from tests.adapters.test_modbus_adapter import connection_to, device, miss
 from tests.fix_adapters import Collector, make_tag, running
 from wellos.clock import WallClock
 from wellos.simulator.waiting import until
@@ -63,6 +63,23 @@ async def test_what_was_learned_of_an_unchanged_interval_is_kept() -> None:
             polls = len(collector.deliveries)
             await collector.until(lambda: len(collector.deliveries) >= polls + 2)
         assert (1, 3, 0, 8) not in one.requests[requests:], "the block that is refused is not tried again"
+
+
+async def test_what_an_interval_missed_is_told_when_it_goes() -> None:
+    async with device() as one:
+        base = connection_to(one.port, "1:holding:5:uint16", interval_s=60)
+        quick = make_tag(7, "1:holding:8:uint16", interval_s=0.05)
+        collector = Collector()
+        async with running(replace(base, tags=(*base.tags, quick)), collector) as session:
+            await collector.until(lambda: len(collector.of(7)) >= 2)
+            await miss(collector)
+            await miss(collector)
+            assert [gap.tag_id for gap in collector.gaps] == [7], "the second waits"
+            assert await session.adapter.change(base)
+            await collector.until(lambda: len(collector.gaps) == 2)
+        first, second = collector.gaps
+        assert (second.reason, second.tag_id) == ("poll_missed", 7)
+        assert first.end_us < second.start_us
 
 
 async def test_from_no_tags_to_some_and_back() -> None:

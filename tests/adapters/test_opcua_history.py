@@ -137,6 +137,21 @@ async def test_nothing_in_the_history_leaves_the_gap_open(monkeypatch: pytest.Mo
         await collector.until(lambda: bool(filled(collector)))
 
 
+async def test_what_lies_in_the_margins_closes_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HistoryFill, "retry_s", 600.0)
+    port, now = free_port(), WallClock().micros()
+    past = Recording(every(1.0, now - 60 * SECOND, now - 30 * SECOND, 2))
+    status, collector = Status(heard_us=now - 28 * SECOND), Collector()
+    connection = connection_to(port, history_margin_s=5.0)
+    async with served(port, past), running(connection, collector, status) as session:
+        await collector.until(lambda: len(collector.gaps) == 1)
+        (item,) = session.adapter._fill._open.values()  # type: ignore[attr-defined]
+        item.due_us = 0  # not before the margin has passed
+        await collector.until(lambda: item.pause_s == 1200.0)
+        assert len(historical(collector)) > 0
+        assert not filled(collector)
+
+
 async def test_a_tag_without_history_gets_the_gap_to_itself() -> None:
     port, now = free_port(), WallClock().micros()
     past = Recording(every(1.0, now - 20 * SECOND, now, 2))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import sys
+from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from streaming.delivery import Status
-from tests.adapters.test_opcua_adapter import Field, connection_to
+from tests.adapters.test_opcua_adapter import Field, connection_to, field
 from tests.fix_adapters import Collector, free_port, running
 from wellos.cli import cli
 from wellos.errors import ConfigurationError
@@ -264,3 +266,23 @@ def test_rejected_certificates_do_not_fill_the_disk(folder: TrustFolder, monkeyp
         with pytest.raises(ConfigurationError):
             folder.check(certificate(uri=f"urn:{number}").public_bytes(Encoding.DER), host="a", uri="b")
     assert len(list((folder.root / "rejected").iterdir())) == 3
+
+
+async def test_a_server_without_a_certificate_cannot_be_trusted() -> None:
+    """And that is all that is said: nothing of what the client library logs."""
+    async with field(["a"]) as server:
+        url = f"opc.tcp://127.0.0.1:{server.port}/"
+        command = [sys.executable, "-m", "wellos", "opcua", "trust", "add", url]
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        output, errors = await process.communicate()
+    assert (process.returncode, output) == (2, b"")
+    (line,) = errors.decode().splitlines()
+    assert line.startswith("wellos: the server presents no certificate")
+
+
+async def test_a_server_that_is_not_there_is_one_line() -> None:
+    command = [sys.executable, "-m", "wellos", "opcua", "browse", f"opc.tcp://127.0.0.1:{free_port()}/"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    _, errors = await process.communicate()
+    (line,) = errors.decode().splitlines()
+    assert "cannot connect" in line

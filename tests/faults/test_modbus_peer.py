@@ -85,7 +85,7 @@ async def test_a_faulty_peer_is_left_and_found_again(
         await supervisor.apply([connection])
         await collector.until(lambda: len(collector.readings) >= 6)
         heard, faulty = supervisor.status[3].heard_us, True
-        await collector.until(lambda: counters.restarts["test"] >= 3)
+        await collector.until(lambda: counters.restarts["permian", "test"] >= 3)
         assert supervisor.status[3].heard_us - heard < 5_000_000
         heard, faulty = supervisor.status[3].heard_us, False
         seen = len(collector.readings)

@@ -216,7 +216,7 @@ async def test_what_was_never_acknowledged_comes_again_and_is_stored_once(
                 await source.numbers("dup", range(400, 401))
                 await until(lambda: one.counters.stored["stored"] >= 401)
             await one.end()
-            assert one.counters.restarts["test"] >= 2
+            assert one.counters.restarts["permian", "test"] >= 2
             proved(one, db, 401)
             assert gaps(db) == [], "the broker kept what we missed"
 
@@ -241,7 +241,7 @@ async def test_a_peer_that_accepts_and_never_answers_is_left_and_found_again(
                 tasks, files = len(asyncio.all_tasks()), open_files()
                 link.silent = True
                 await source.numbers("half", range(100, 200))
-                await until(lambda: one.counters.restarts["test"] >= 4)
+                await until(lambda: one.counters.restarts["permian", "test"] >= 4)
                 assert "no answer within" in one.status.error
                 assert len(asyncio.all_tasks()) <= tasks + 3 * link.accepted, "those of the switch"
                 link.silent = False

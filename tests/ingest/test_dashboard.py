@@ -41,7 +41,7 @@ async def _page(tmp_path: Path, reason_not_ready: Callable[[], str] = str, path:
     for tenant, protocol, part in (("acme", "mqtt", batch), ("beta", "opcua", batch[:1]), ("acme", "mqtt", batch)):
         counters.count_quality(tenant, protocol, part)
     counters.findings["acme", "range"] += 1
-    counters.restarts["plc"] += 1
+    counters.restarts["acme", "plc"] += 1
     counters.count_latency(np.array([0]), 1_000_000)
     level = SpoolLevel(journal, counters, WallClock())
     level.seconds_left = 100.0

@@ -90,18 +90,26 @@ async def test_every_failure_gets_a_new_adapter_and_the_same_status() -> None:
     await rig.until(lambda: len(Source.built) >= 4)
     await rig.supervisor.stop()
     assert Source.built[:4] == [(1, 100), (1, 101), (1, 102), (1, 103)]
-    assert rig.counters.restarts["c1"] >= 3
+    assert rig.counters.restarts["acme", "c1"] >= 3
     assert rig.supervisor.status[1].state == "stopped"
 
 
 async def test_a_broken_connection_stops_no_other() -> None:
     rig = Rig()
     await rig.supervisor.apply([connection(1, broken=True), connection(2), connection(3, ends=True)])
-    await rig.until(lambda: rig.delivered.count(3) >= 3 and rig.counters.restarts["c1"] >= 3)
+    await rig.until(lambda: rig.delivered.count(3) >= 3 and rig.counters.restarts["acme", "c1"] >= 3)
     assert rig.delivered.count(2) == 1
     assert rig.supervisor.status[2].state == "connected"
     assert "ValueError: planted" in rig.supervisor.status[1].error
     await rig.supervisor.stop()
+
+
+async def test_connections_of_two_tenants_may_have_one_name() -> None:
+    rig, other = Rig(), replace(connection(2, flaky=True), tenant="beta", name="c1")
+    await rig.supervisor.apply([connection(1), other])
+    await rig.until(lambda: rig.counters.restarts["beta", "c1"] >= 2)
+    await rig.supervisor.stop()
+    assert rig.counters.restarts["acme", "c1"] == 0
 
 
 async def test_only_what_changed_is_started_again() -> None:
