@@ -17,8 +17,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wellos.errors import ConfigurationError, Problem
 from wellos.quarantine_retry import RETRIES
+from wellos.registry import check_names
 from wellos.spool_format import Damage, Header, read_cursor, read_spool_id, scan
 from wellos.storage.sql import query
 
@@ -103,6 +103,7 @@ def audit(
     pending, damaged, cursor = _pending(spool_dir)
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        check_names(conn, tenant=tenant, connection=connection)
         rows = [AuditRow(*row) for row in conn.execute(query("audit_connections"), {"retries": RETRIES})]
         spools = conn.execute(query("audit_spools")).fetchall()
     spool_id = read_spool_id(spool_dir) if spool_dir is not None else None
@@ -118,9 +119,6 @@ def audit(
     concerned = {row.tenant for row in found.rows if _matches(row, tenant, connection)}
     found.problems += _tenant_problems([row for row in found.rows if row.tenant in concerned])
     found.rows = [row for row in found.rows if _matches(row, tenant, connection)]
-    if not found.rows and (tenant or connection):
-        name = f"{tenant or '*'}.{connection or '*'}"
-        raise ConfigurationError([Problem("no such connection", "See `wellos fleet export`", value=name)])
     found.problems += _connection_problems(found.rows)
     return found
 

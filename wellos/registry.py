@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wellos.errors import ConfigurationError, Problem
 from wellos.protocols import CONFIGS
 from wellos.storage.sql import query
+from wellos.validation import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import PgConnection
 
-__all__ = ["Connection", "LiftType", "Mode", "Protocol", "Tag", "load_connections"]
+__all__ = ["Connection", "LiftType", "Mode", "Protocol", "Tag", "check_names", "load_connections"]
 
 Protocol = Literal["opcua", "modbus", "mqtt"]
 Mode = Literal["poll", "rbe"]
@@ -64,6 +65,27 @@ class Connection:
     """Validated by the protocol's model in `wellos.protocols`; hidden in `repr` as it may hold a password."""
     tags: tuple[Tag, ...] = ()
     enabled: bool = True
+
+
+def check_names(conn: PgConnection, *, tenant: str | None = None, connection: str | None = None) -> None:
+    """Refuse options --tenant and --connection that name nothing in the registry; None was not given.
+
+    ConfigurationError for a tenant that there is not, or a connection that the tenant (or any) has not.
+    """
+    if tenant is None and connection is None:
+        return
+    found = conn.execute(query("registry_names")).fetchall()
+    slugs = list(dict.fromkeys(slug for slug, _ in found))
+    if tenant is not None and tenant not in slugs:
+        raise _unknown("tenant", tenant, slugs)
+    names = list(dict.fromkeys(name for slug, name in found if name is not None and tenant in {None, slug}))
+    if connection is not None and connection not in names:
+        raise _unknown("connection", connection, names)
+
+
+def _unknown(kind: str, word: str, known: Sequence[str]) -> ConfigurationError:
+    remedy = did_you_mean(word, known) if known else f"There is none yet: add a {kind} with `wellos fleet apply`."
+    return ConfigurationError([Problem(f"no such {kind}", remedy, field=f"--{kind}", value=word)])
 
 
 def load_connections(

@@ -110,6 +110,12 @@ def events(run: Run, *arguments: str) -> list[dict[str, Any]]:
     return list(json.loads(out))
 
 
+def test_an_unknown_tenant_is_an_error(db: PgConnection, run: Run) -> None:
+    add_tags(db)
+    assert run("--tenant", "acne") == (2, "")
+    assert run("--tenant", "acme") == (0, "nothing was found that was asked for\n")
+
+
 async def test_from_reading_to_row_across_a_kill(
     tmp_path: Path, db: PgConnection, database_settings: Settings, run: Run
 ) -> None:

@@ -190,7 +190,7 @@ def test_the_command(run: Run, db: PgConnection, tmp_path: Path) -> None:
     assert "acme.plc" in out
     items = json.loads(run("list", "--json", "--reason", "malformed", "--tenant", "acme")[1])
     assert [item["source"] for item in items] == ["w/3", "w/1"]
-    assert "nothing is in quarantine" in run("list", "--tenant", "nobody")[1]
+    assert "nothing is in quarantine" in run("list", "--reason", "none_such")[1]
     assert "more than 2" in run("list", "--limit", "2")[2]
     everything = ids(db)
 
@@ -253,6 +253,27 @@ def test_bad_input_is_status_2(run: Run) -> None:
         assert status == 2, arguments
         assert err
     assert "not in quarantine (value 8)" in run("retry", "7", "8")[2]
+
+
+@pytest.mark.usefixtures("tags")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--tenant", "acne"), "--tenant: no such tenant (value 'acne'). Did you mean acme?"),
+        (("--connection", "pcl"), "--connection: no such connection (value 'pcl'). Did you mean plc?"),
+        (("--tenant", "acme", "--connection", "xyz"), "no such connection (value 'xyz'). Known: plc."),
+    ],
+)
+def test_an_unknown_name_is_an_error(run: Run, options: tuple[str, ...], said: str) -> None:
+    for command in (("list",), ("list", "--json"), ("retry",), ("export", "f.csv"), ("delete", "--why", "x", "--yes")):
+        status, out, err = run(*command, *options)
+        assert (status, out) == (2, ""), command
+        assert said in err
+    assert run("list", "--tenant", "acme", "--connection", "plc")[0] == 0
+
+
+def test_an_empty_registry_knows_no_tenant(run: Run) -> None:
+    assert "There is none yet: add a tenant with `wellos fleet apply`" in run("list", "--tenant", "acme")[2]
 
 
 def test_what_is_no_reading_is_not_taken_for_one() -> None:

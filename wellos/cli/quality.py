@@ -10,6 +10,7 @@ import click
 from psycopg.rows import dict_row
 
 from wellos.fleet.apply import needs_registry
+from wellos.registry import check_names
 from wellos.settings import load_settings
 from wellos.storage.sql import query
 from wellos.storage.warm import connect
@@ -42,10 +43,11 @@ def quality() -> None:
 def events(*, open_: bool, limit: int, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - click's options
     """List episodes, the newest first.
 
-    Exit status 2 when the database cannot be used.
+    Exit status 2 when there is no such tenant or the database cannot be used.
     """
     chosen |= {name: _aware(chosen[name]) for name in ("since", "until")}
     with connect(load_settings(), autocommit=True) as conn, needs_registry():
+        check_names(conn, tenant=chosen["tenant"])
         cursor = conn.cursor(row_factory=dict_row)
         found = cursor.execute(query("quality_episodes_find"), chosen | {"open": open_, "limit": limit + 1}).fetchall()
     shown = found[:limit]

@@ -15,6 +15,7 @@ from wellos.errors import ConfigurationError, Problem
 from wellos.fleet.apply import needs_registry
 from wellos.quarantine import Filter, Item, decode, delete, export, find, get, operator, originals
 from wellos.quarantine_retry import retry
+from wellos.registry import check_names
 from wellos.settings import Settings, load_settings
 from wellos.storage.warm import connect
 
@@ -48,7 +49,7 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 def quarantine() -> None:
     """What was received and could not be stored, kept whole with its reason.
 
-    Exit status 2 when an ID is not there or the database cannot be used.
+    Exit status 2 when an ID, a tenant or a connection is not there or the database cannot be used.
     """
 
 
@@ -60,7 +61,7 @@ def quarantine() -> None:
 def list_(*, limit: int, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - click's options
     """List items, the newest first."""
     with _database() as (conn, _):
-        found = find(conn, _filter(chosen), limit + 1)
+        found = _find(conn, chosen, limit + 1)
     shown = found[:limit]
     if as_json:
         click.echo(json.dumps([item.as_dict() for item in shown], indent=1))
@@ -119,7 +120,7 @@ def retry_(ids: tuple[int, ...], *, dry_run: bool, **chosen: Any) -> None:  # no
 def export_(file: Path, ids: tuple[int, ...], **chosen: Any) -> None:  # noqa: ANN401 - click's options
     """Write items with their originals to FILE: CSV if its name ends in .csv, else JSON lines."""
     with _database() as (conn, _):
-        found = get(conn, ids) if ids else find(conn, _filter(chosen))
+        found = get(conn, ids) if ids else _find(conn, chosen)
         try:
             export(conn, found, file)
         except OSError as error:
@@ -153,8 +154,9 @@ def _database() -> Iterator[tuple[PgConnection, Settings]]:
         yield conn, settings
 
 
-def _filter(chosen: dict[str, Any]) -> Filter:
-    return Filter(**chosen)
+def _find(conn: PgConnection, chosen: dict[str, Any], limit: int | None = None) -> list[Item]:
+    check_names(conn, tenant=chosen.get("tenant"), connection=chosen.get("connection"))
+    return find(conn, Filter(**chosen), limit)
 
 
 def _chosen(conn: PgConnection, ids: Sequence[int], chosen: dict[str, Any]) -> list[int]:
@@ -168,7 +170,7 @@ def _chosen(conn: PgConnection, ids: Sequence[int], chosen: dict[str, Any]) -> l
     if not named:
         remedy = "Name IDs, or choose by --tenant, --connection, --reason, --since or --until"
         raise ConfigurationError([Problem("nothing was chosen", remedy, field="ID")])
-    return [item.quarantine_id for item in find(conn, _filter(named))]
+    return [item.quarantine_id for item in _find(conn, named)]
 
 
 def _report(done: Sequence[Retried]) -> None:
