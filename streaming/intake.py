@@ -42,6 +42,7 @@ _NOBODY = 0
 _FULL_RETRY_S = 0.5
 _SHED_EVERY_S = 10.0
 _REMEMBER_S = 60.0
+_MOST_SHED_GAPS = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +86,7 @@ class Intake:
         self._names: dict[int, tuple[str, str]] = {}
         self._worker = Worker("intake")
         self._lock = Lock()
-        self._queue: deque[Delivery] = deque()
+        self._queue: deque[tuple[int, Delivery]] = deque()
         self._queued_rows = 0
         self._ready, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
@@ -102,12 +103,13 @@ class Intake:
 
     async def emit(self, delivery: Delivery) -> None:
         """Take one delivery; waits while too much waits already."""
+        term = self._term(delivery.connection_id)  # before any wait: the lease may change hands meanwhile
         while not self._room.is_set():
             if self.full and delivery.settle is None:
                 self._refuse(delivery)
                 return
             await self._room.wait()
-        self._queue.append(delivery)
+        self._queue.append((term, delivery))
         self._queued_rows += _weight(delivery)
         if self._queued_rows >= _MOST_ROWS:
             self._room.clear()
@@ -132,7 +134,7 @@ class Intake:
     async def settled(self) -> None:
         """Wait until all that was delivered so far is durable."""
         reached = asyncio.Event()
-        self._queue.append(Delivery(_NOBODY, 0, settle=reached.set))
+        self._queue.append((0, Delivery(_NOBODY, 0, settle=reached.set)))
         self._ready.set()
         await reached.wait()
 
@@ -149,7 +151,7 @@ class Intake:
             self._open(full=self.full)
             entries = await self._worker.run(self._check, batch)
             await self._write(entries)
-            for delivery in batch:
+            for _, delivery in batch:
                 if delivery.settle is not None:
                     _settle(delivery.settle)
             filled = [entry for entry in entries if len(entry.readings)]
@@ -210,11 +212,19 @@ class Intake:
         new = _Shed(delivery.received_us, count, min(start, end), end, delivery.gaps)
         old = self._shed.get(delivery.connection_id)
         if old is not None:
-            gaps = (*old.gaps, *new.gaps)[-1000:]
-            new = _Shed(old.received_us, old.readings + count, min(old.start_us, start), max(old.end_us, end), gaps)
+            gaps = (*old.gaps, *new.gaps)
+            gaps, cut = gaps[-_MOST_SHED_GAPS:], gaps[:-_MOST_SHED_GAPS]
+            # What is too much to keep one by one lies within the one gap of the whole connection.
+            first = min((old.start_us, new.start_us, *(gap.start_us for gap in cut)))
+            last = max((old.end_us, new.end_us, *(gap.end_us for gap in cut)))
+            new = _Shed(old.received_us, old.readings + count, first, last, gaps)
         self._shed[delivery.connection_id] = new
 
-    def _check(self, batch: list[Delivery]) -> list[Entry]:
+    def _check(self, batch: list[tuple[int, Delivery]]) -> list[Entry]:
+        """Make entries of a batch in the order of its arrival, none with deliveries of two terms."""
+        return [entry for terms, deliveries in _rounds(batch) for entry in self._check_round(terms, deliveries)]
+
+    def _check_round(self, terms: dict[int, int], batch: list[Delivery]) -> list[Entry]:
         """Check each connection's share of the batch and make it one entry, or several where it is large."""
         by_connection: dict[int, list[Delivery]] = {}
         for delivery in batch:
@@ -244,7 +254,7 @@ class Intake:
                 item.duplicates,
                 filled=tuple(span for delivery in deliveries for span in delivery.filled),
                 episodes=item.episodes,
-                term=self._term(item.connection_id),
+                term=terms[item.connection_id] if deliveries else self._term(item.connection_id),
             )
             if item.connection_id in self._names:
                 self._count(entry, item.findings)
@@ -270,6 +280,18 @@ class Intake:
         terms["duplicates"] += entry.duplicates
         terms["shed"] += entry.shed
         terms["spooled"] += rows
+
+
+def _rounds(batch: list[tuple[int, Delivery]]) -> list[tuple[dict[int, int], list[Delivery]]]:
+    """Cut a batch wherever a connection comes with another term; each piece has one term a connection."""
+    terms: dict[int, int] = {}
+    pieces: list[tuple[dict[int, int], list[Delivery]]] = [(terms, [])]
+    for term, delivery in batch:
+        if terms.setdefault(delivery.connection_id, term) != term:
+            terms = {delivery.connection_id: term}
+            pieces.append((terms, []))
+        pieces[-1][1].append(delivery)
+    return pieces
 
 
 def _settle(settle: Callable[[], None]) -> None:
