@@ -94,7 +94,7 @@ class Assembly:
         self.warm = WarmSink(settings, self.journal.spool_id, self.clock)
         self.drain = Drain(self.journal, self.warm, self.clock, self.counters, settings.sink_batch_rows)
         self.sink = HotSink(settings, self.clock, str(self.journal.spool_id))
-        self.feed = HotFeed(self.sink, settings, self.clock, self.counters, lambda: self.journal.oldest_us)
+        self.feed = HotFeed(self.sink, settings, self.clock, self.counters, self.journal.progress)
         self._with_redis = with_redis
         self.intake.configure(connections)
         self.feed.configure(connections)

@@ -43,8 +43,6 @@ _PACK_EVERY_S, _SHORTEST_PACK_S = 30.0, 1.0
 _PACK_GROUPS = 8
 """Packed in one go, some 25 ms of work: then others have their turn."""
 _PACK_PAUSE_S = 0.05
-_SETTLED_US = 60_000_000
-"""What is pending no longer than this is the running traffic, which Redis gets anyway."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,17 +56,19 @@ class HotFeed:
         settings: Settings,
         clock: Clock,
         counters: Counters,
-        pending: Callable[[], int | None],
+        progress: Callable[[], tuple[int, int]],
     ) -> None:
-        """`pending` tells the oldest source time that is not in PostgreSQL yet, None when all is."""
+        """`progress` tells the journal's last durable sequence, and up to which one all is in PostgreSQL."""
         self._sink, self._settings, self._clock, self._counters = sink, settings, clock, counters
-        self._pending = pending
+        self._progress = progress
         self._queue: deque[tuple[str, Readings]] = deque()
         self._rows = 0
         self._ready = asyncio.Event()
         self._writer, self._packer = Worker("hot"), Worker("pack")
         self._tags: list[int] = []
         self._missing_since: int | None = None
+        self._missing_until_seq = 0
+        """Once this sequence of the journal is stored, PostgreSQL has all that Redis misses."""
         self._filler: asyncio.Task[None] | None = None
         self._fill_after = 0.0
         self._stopping = False
@@ -95,7 +95,7 @@ class HotFeed:
 
     def missed(self, since_us: int) -> None:
         """Have the hours since then filled from PostgreSQL: a process before this one did not get to write them."""
-        self._missing_since = since_us
+        self._miss(since_us)
 
     async def run(self) -> None:
         """Feed for ever, and pack what is closed."""
@@ -127,8 +127,8 @@ class HotFeed:
             if not self.available:
                 log.info("readings go to Redis")
             self.available = True
-            if not filled and not self._filling():
-                self._missing_since = self._clock.micros() - self._settings.hot_hours * hot.HOUR_US
+            if not filled and not self._filling() and self._missing_since is None:
+                self._miss(self._clock.micros() - self._settings.hot_hours * hot.HOUR_US)
             self._start_filling()
 
     async def _pack_closed(self) -> None:
@@ -177,18 +177,22 @@ class HotFeed:
     def _drop(self, readings: Readings) -> None:
         self._rows = sum(len(waiting) for _, waiting in self._queue)
         self._counters.hot["dropped"] += len(readings)
-        oldest = int(readings["time"].min())
-        self._missing_since = oldest if self._missing_since is None else min(self._missing_since, oldest)
+        self._miss(int(readings["time"].min()))
+
+    def _miss(self, since_us: int) -> None:
+        """Note what Redis lacks: from a source time on, as far as the journal has come."""
+        self._missing_since = since_us if self._missing_since is None else min(self._missing_since, since_us)
+        self._missing_until_seq = self._progress()[0]
 
     def _filling(self) -> bool:
         return self._filler is not None and not self._filler.done()
 
     def _start_filling(self) -> None:
         """Once what Redis missed is in PostgreSQL, bring it from there, beside what goes on."""
-        since, pending = self._missing_since, self._pending()
+        since = self._missing_since
         if since is None or self._filling() or self._clock.monotonic() < self._fill_after:
             return
-        if pending is None or pending > self._clock.micros() - _SETTLED_US:
+        if self._progress()[1] >= self._missing_until_seq:
             self._missing_since = None
             self._filler = asyncio.create_task(self._fill(since), name="fill Redis")
 
@@ -198,7 +202,7 @@ class HotFeed:
         except (psycopg.Error, redis.RedisError, WellosError) as error:
             log.warning("Redis could not be filled from the database; it will be tried again", reason=str(error))
             self._fill_after = self._clock.monotonic() + _FILL_PAUSE_S
-            self._missing_since = since if self._missing_since is None else min(since, self._missing_since)
+            self._miss(since)
             return
         log.info("what Redis missed was filled from the database", readings=rows)
 
@@ -213,7 +217,7 @@ class HotFeed:
                     self._sink.append(readings)
                     rows += len(readings)
                 start += _STEP_US
-        if not self._stopping:
+        if not self._stopping and self._missing_since is None:  # nothing more was missed meanwhile
             self._sink.mark(filled=True)
         return rows
 

@@ -43,6 +43,8 @@ _FULL_RETRY_S = 0.5
 _SHED_EVERY_S = 10.0
 _REMEMBER_S = 60.0
 _MOST_SHED_GAPS = 1000
+_BESIDE_BYTES = 400
+"""Most that a gap, a closed gap or an episode takes in a frame."""
 
 log = structlog.get_logger(__name__)
 
@@ -302,26 +304,50 @@ def _settle(settle: Callable[[], None]) -> None:
 
 
 def _weight(delivery: Delivery) -> int:
-    """Readings, with an original counted by its size."""
-    return len(delivery.readings) + sum(1 + len(item.original) // READING.itemsize for item in delivery.rejected)
+    """Readings, with an original counted by its size and everything else as a reading each."""
+    beside = len(delivery.gaps) + len(delivery.filled)
+    originals = sum(1 + len(item.original) // READING.itemsize for item in delivery.rejected)
+    return len(delivery.readings) + beside + originals
 
 
 def _split(entry: Entry, most_bytes: int) -> list[Entry]:
-    """Cut an entry that would not fit a frame; the first part carries the counts and the gaps."""
-    rows = most_bytes // 2 // READING.itemsize
-    if len(entry.readings) <= rows and not entry.rejected:
+    """Cut an entry that would not fit a frame; the first part carries the counts."""
+    rows, beside = most_bytes // 4 // READING.itemsize, most_bytes // 4 // _BESIDE_BYTES
+    small = max(len(entry.gaps), len(entry.filled), len(entry.episodes)) <= beside // 4
+    if len(entry.readings) <= rows and not entry.rejected and small:
         return [entry]
     rejected, parts = _shorten(entry, most_bytes), []
     while True:
         taken, size = 0, 0
-        while taken < len(rejected) and (size := size + _size(rejected[taken])) <= most_bytes // 2:
+        while taken < len(rejected) and (size := size + _size(rejected[taken])) <= most_bytes // 4:
             taken += 1
         taken = max(taken, min(1, len(rejected)))
-        parts.append(replace(entry, readings=entry.readings[:rows], rejected=rejected[:taken]))
-        entry = replace(entry, readings=entry.readings[rows:], gaps=(), filled=(), duplicates=0, shed=0)
+        part, entry = _cut(entry, rows, beside // 4)
+        parts.append(replace(part, rejected=rejected[:taken]))
         rejected = rejected[taken:]
-        if not len(entry.readings) and not rejected:
+        if not (len(entry.readings) or rejected or entry.gaps or entry.filled or entry.episodes):
             return parts
+
+
+def _cut(entry: Entry, rows: int, beside: int) -> tuple[Entry, Entry]:
+    """Return the first readings, gaps, closed gaps and episodes, with the counts, and what is left."""
+    first = replace(
+        entry,
+        readings=entry.readings[:rows],
+        gaps=entry.gaps[:beside],
+        filled=entry.filled[:beside],
+        episodes=entry.episodes[:beside],
+    )
+    left = replace(
+        entry,
+        readings=entry.readings[rows:],
+        gaps=entry.gaps[beside:],
+        filled=entry.filled[beside:],
+        episodes=entry.episodes[beside:],
+        duplicates=0,
+        shed=0,
+    )
+    return first, left
 
 
 def _size(item: Rejected) -> int:

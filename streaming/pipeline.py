@@ -77,7 +77,7 @@ class Pipeline:
         self._warm = WarmSink(settings, self._journal.spool_id, self._clock)
         self._drain = Drain(self._journal, self._warm, self._clock, self._counters, settings.sink_batch_rows)
         self._hot = HotSink(settings, self._clock, str(self._journal.spool_id))
-        self._feed = HotFeed(self._hot, settings, self._clock, self._counters, lambda: self._journal.oldest_us)
+        self._feed = HotFeed(self._hot, settings, self._clock, self._counters, self._journal.progress)
         if self._journal.oldest_us is not None:
             self._feed.missed(self._journal.oldest_us)
         self._watch = RegistryWatch(settings)

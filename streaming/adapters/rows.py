@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streaming.delivery import Rejected
+from streaming.delivery import Gap, Rejected
 from wellos.quality import from_sparkplug
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from streaming.adapters.tags import TagColumns
-    from streaming.delivery import Filled, Gap
+    from streaming.delivery import Filled
     from wellos.readings import Readings
 
 __all__ = ["MAX_MICROS", "PayloadError", "Rows"]
@@ -22,6 +24,7 @@ MAX_MICROS = 253_402_300_799_999_999
 
 _KEPT_OF_TOO_LARGE = 65_536
 _LONGEST_DETAIL, _LONGEST_SOURCE = 4000, 1000
+_JUMPS_APART = 32
 
 
 class PayloadError(ValueError):
@@ -45,6 +48,19 @@ class Rows:
     rejected: list[Rejected] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)
+    _jumps: dict[Hashable, tuple[int, int, int]] = field(default_factory=dict)
+    """Of each node: jumps so far, where the gaps of the last lie in `gaps`, and where they begin."""
+
+    def note_jump(self, node: Hashable, start_us: int, end_us: int, numbers: Sequence[int]) -> None:
+        """Append the gaps of a node's tags; of very many jumps in one delivery the last gap of each grows instead."""
+        jumps, at, first_us = self._jumps.get(node, (0, 0, 0))
+        if jumps >= _JUMPS_APART:
+            end_us = max(end_us, self.gaps[at].end_us if numbers else end_us)
+            self.gaps[at : at + len(numbers)] = [Gap(first_us, end_us, "sequence_jump", number) for number in numbers]
+        else:
+            at, first_us = len(self.gaps), start_us
+            self.gaps += [Gap(start_us, end_us, "sequence_jump", number) for number in numbers]
+        self._jumps[node] = (jumps + 1, at, first_us)
 
     def add(self, position: int, time_us: int, value: float, status: int, flags: int) -> None:
         """Append one reading in raw units of the tag at `position`."""

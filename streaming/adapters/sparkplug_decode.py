@@ -15,7 +15,7 @@ from streaming.adapters.rows import MAX_MICROS, PayloadError, Rows
 from streaming.adapters.sparkplug_columns import NUMERIC, columns_of
 from streaming.adapters.sparkplug_node import CONTROL, LONGEST_NAME, Node, bdseq_of
 from streaming.adapters.sparkplug_value import metric_quality, metric_value
-from streaming.delivery import Filled, Gap
+from streaming.delivery import Filled
 from wellos.protocols.sparkplug_pb import BDSEQ, NODE_REBIRTH, DataType, Payload
 from wellos.quality import SPARKPLUG_GOOD, SPARKPLUG_STALE
 from wellos.readings import Flag
@@ -144,7 +144,7 @@ class SparkplugDecoder:
         step = node.follow(int(message.seq), received_us, birth=birth)
         numbers = [self._tag_ids[position] for position in self._tags[key].values()]
         if step.gap is not None:
-            rows.gaps += [Gap(*step.gap, "sequence_jump", number) for number in numbers]
+            rows.note_jump(key, *step.gap, numbers)
         if step.filled is not None:
             rows.filled += [Filled(*step.filled, number) for number in numbers]
         return step.ask

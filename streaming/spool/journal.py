@@ -105,6 +105,10 @@ class Journal:
         """Every sequence up to this one is stored."""
         return self._cursor.seq
 
+    def progress(self) -> tuple[int, int]:
+        """Return the last durable sequence, and up to which one all is stored."""
+        return self.synced_seq, self.stored_seq
+
     @property
     def used_bytes(self) -> int:
         """Bytes of the segments with anything that is not stored, and of what waits to be written."""

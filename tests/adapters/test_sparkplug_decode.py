@@ -421,3 +421,13 @@ def test_the_sequence_of_a_real_capture() -> None:
     for number in numbers:
         host.decode("spBv1.0/G/NDATA/702", payload(seq=number), NOW, found)
     assert 0 < len(found.gaps) == jumps
+
+
+def test_a_node_that_jumps_with_every_message_makes_no_flood_of_gaps() -> None:
+    host = SparkplugDecoder([SparkplugAddress("G", "N", None, f"m{n}") for n in range(10)], list(range(10)))
+    host.decode("spBv1.0/G/NBIRTH/N", payload(bdseq(1), seq=0), NOW, Rows())
+    rows = Rows()
+    for number in range(1, 101):
+        host.decode("spBv1.0/G/NDATA/N", payload(double(1.0, name="m0"), seq=2 * number % 256), NOW + number, rows)
+    assert len(rows.gaps) == 32 * 10, "the last gap of each tag holds all further jumps"
+    assert (min(gap.start_us for gap in rows.gaps), max(gap.end_us for gap in rows.gaps)) == (NOW, NOW + 100)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wellos.embedded.server import RunningServer
     from wellos.readings import Readings
     from wellos.settings import Settings
+    from wellos.storage.warm import PgConnection
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
@@ -91,4 +92,30 @@ async def test_redis_killed_and_then_flushed(database_settings: Settings, own_re
         assert len(both.hot()) == number * field.rows
         newest = both.stored()[np.flatnonzero(np.diff(both.stored()["tag_id"], append=-1))]
         assert both.latest() == newest["value"].tolist()
+    assembly.close()
+
+
+async def test_redis_killed_while_nothing_can_be_stored(
+    database_settings: Settings, own_redis: RunningServer, db: PgConnection
+) -> None:
+    settings = database_settings.model_copy(update={"redis_url": SecretStr(own_redis.url)})
+    connections = register(settings, 4)
+    tags = [tag.tag_id for item in connections for tag in item.tags]
+    assembly = Assembly(settings, connections, with_redis=True)
+    since = assembly.clock.micros() - 30_000_000
+    field, both = Field(connections, since), _Both(settings, own_redis.url, tags, since)
+    async with assembly.running():
+        number = await _until_equal(assembly, field, both, 0)
+        with db.transaction():
+            db.execute("LOCK TABLE readings IN ACCESS EXCLUSIVE MODE")
+            own_redis.kill()
+            await assembly.push(field, range(number, number + 10))
+            await assembly.intake.settled()
+            own_redis.start()
+            await assembly.push(field, range(number + 10, number + 12))
+            await asyncio.sleep(1)
+            assert assembly.journal.pending_rows >= 12 * field.rows, "nothing of it was stored meanwhile"
+        number = await _until_equal(assembly, field, both, number + 12)
+        assert assembly.counters.hot["dropped"] > 0
+        assert len(both.hot()) == number * field.rows
     assembly.close()
