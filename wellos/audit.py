@@ -7,7 +7,7 @@ stored    = rows of `readings`                                for every tenant, 
 quarantined + poisoned = rows of `quarantine` that were not retried
 retried rows of `quarantine` = what the ledger entries of retries moved from there (`wellos.quarantine_retry`)
 replaced + superseded  = rows of `reading_revisions`          for every spool
-every spool's sequences in the ledger run from 1 without a hole, and what is pending goes on from there
+every spool's sequences in the ledger run from 1 without a hole, and what is pending goes on from there, all readable
 every frame that shed readings has its row in `ingest_gaps`
 """
 
@@ -17,15 +17,17 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wellos.audit_spool import pending_of, scan_spool
 from wellos.quarantine_retry import RETRIES
 from wellos.registry import check_names
-from wellos.spool_format import Damage, Header, read_cursor, read_spool_id, scan
+from wellos.spool_format import read_spool_id
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from wellos.spool_format import Header
     from wellos.storage.warm import PgConnection
 
 __all__ = ["Audit", "AuditRow", "audit"]
@@ -100,20 +102,22 @@ def audit(
     `conn` must be idle. The spool is read first and the database in one snapshot after it, so a running ingest does
     not disturb: what was committed in between is in the ledger and no longer counted as pending.
     """
-    pending, damaged, cursor = _pending(spool_dir)
+    scanned = scan_spool(spool_dir)
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         check_names(conn, tenant=tenant, connection=connection)
         rows = [AuditRow(*row) for row in conn.execute(query("audit_connections"), {"retries": RETRIES})]
         spools = conn.execute(query("audit_spools")).fetchall()
     spool_id = read_spool_id(spool_dir) if spool_dir is not None else None
-    found = Audit(rows, spool_id=spool_id, damaged=damaged)
     last = max((row[2] for row in spools if row[0] == spool_id), default=0)
-    _add_pending(found, [header for header in pending if header.seq > last])
+    pending = pending_of(scanned, last)
+    found = Audit(rows, spool_id=spool_id, damaged=pending.damaged)
+    _add_pending(found, pending.headers)
     found.problems += _sequence_problems(spools)
-    if last < cursor:
+    found.problems += [f"spool {spool_id}: {problem}" for problem in pending.problems]
+    if last < scanned.cursor:
         found.problems.append(
-            f"spool {spool_id}: the cursor says {cursor} frames are stored, the ledger ends at {last}: "
+            f"spool {spool_id}: the cursor says {scanned.cursor} frames are stored, the ledger ends at {last}: "
             "the database lost commits, or is another one"
         )
     concerned = {row.tenant for row in found.rows if _matches(row, tenant, connection)}
@@ -125,19 +129,6 @@ def audit(
 
 def _matches(row: AuditRow, tenant: str | None, connection: str | None) -> bool:
     return tenant in {None, row.tenant} and connection in {None, row.connection}
-
-
-def _pending(spool_dir: Path | None) -> tuple[list[Header], int, int]:
-    if spool_dir is None or not spool_dir.is_dir():
-        return [], 0, 0
-    _, cursor = read_cursor(spool_dir)
-    headers, damaged = [], 0
-    for item in scan(spool_dir):
-        if isinstance(item, Damage):
-            damaged += not item.torn
-        else:
-            headers.append(item.header)
-    return headers, damaged, cursor
 
 
 def _add_pending(found: Audit, headers: list[Header]) -> None:

@@ -62,6 +62,7 @@ __all__ = [
     "read_cursor",
     "read_spool_id",
     "scan",
+    "walk",
 ]
 
 SCHEMA = 1
@@ -287,6 +288,17 @@ def _frame(data: bytes, at: int, start: int, end: int, header: Header, payload_c
 def scan(folder: Path) -> Iterator[Frame | Damage]:
     """Yield everything in the spool after its cursor, in order and each sequence once: what is pending."""
     _, last = read_cursor(folder)
+    for _, item in walk(folder, last):
+        if isinstance(item, Frame):
+            if item.header.seq <= last:
+                continue
+            last = item.header.seq
+        if item is not None:
+            yield item
+
+
+def walk(folder: Path, last: int) -> Iterator[tuple[SegmentFile, Frame | Damage | None]]:
+    """Yield each segment that holds anything behind sequence `last`: None at its head, then all that it holds."""
     segments = list_segments(folder)
     for n, segment in enumerate(segments):
         if n + 1 < len(segments) and segments[n + 1].first_seq <= last + 1:
@@ -295,9 +307,8 @@ def scan(folder: Path) -> Iterator[Frame | Damage]:
             data = segment.path.read_bytes()
         except FileNotFoundError:
             continue  # stored and removed by the running ingest since the folder was listed
+        yield segment, None
         for item, _ in parse(data[SEGMENT.size :], final=True):
+            yield segment, item
             if isinstance(item, Frame):
-                if item.header.seq <= last:
-                    continue
-                last = item.header.seq
-            yield item
+                last = max(last, item.header.seq)

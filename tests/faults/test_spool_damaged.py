@@ -117,3 +117,23 @@ def test_the_audit_sees_what_is_missing(spool: Path, database_settings: Settings
         assert any(found in problem for problem in audit(db, spool).problems), found
         if mend:
             db.execute(mend)
+
+
+def test_the_audit_sees_what_is_lost_before_it_is_drained(
+    spool: Path, database_settings: Settings, db: PgConnection
+) -> None:
+    segments = list_segments(spool)
+    raw = bytearray(segments[1].path.read_bytes())
+    raw[SEGMENT.size + FRAME.size + 5] ^= 1
+    segments[1].path.write_bytes(raw)
+    segments[3].path.unlink()
+    hit, gone, after = segments[1].first_seq, segments[3].first_seq, segments[4]
+    books = audit(db, spool)
+    assert (books.holds, books.damaged, books.pending_frames) == (False, 1, FRAMES - 1 - (after.first_seq - gone))
+    first, second = books.problems
+    assert f"pending sequence {hit} cannot be read ({segments[1].path.name}: damaged payload)" in first
+    assert f"pending sequences {gone} to {after.first_seq - 1} cannot be read" in second
+    assert f"missing in front of {after.path.name}" in second
+    assert drain(spool, database_settings) == 1 + after.first_seq - gone
+    books = audit(db, spool)
+    assert (books.problems, books.damaged) == ([], 0)
