@@ -37,7 +37,7 @@ _MOST_ROWS = 200_000
 _PAUSE_S = 2.0
 _FILL_PAUSE_S = 10.0
 _LOOK_EVERY_S = 0.3
-_STEP_US = 600_000_000
+_STEP_US = hot.HOUR_US
 """Span of one query; its answer comes in pieces."""
 _PACK_EVERY_S, _SHORTEST_PACK_S = 30.0, 1.0
 _PACK_GROUPS = 8
@@ -214,6 +214,8 @@ class HotFeed:
             start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
             while start <= now and not self._stopping:
                 for readings in iter_readings(connection, self._tags, start, start + _STEP_US):
+                    if self._stopping:
+                        break
                     self._sink.append(readings)
                     rows += len(readings)
                 start += _STEP_US
