@@ -214,8 +214,6 @@ class HotFeed:
             start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
             while start <= now and not self._stopping:
                 for readings in iter_readings(connection, self._tags, start, start + _STEP_US):
-                    if self._stopping:
-                        break
                     self._sink.append(readings)
                     rows += len(readings)
                 start += _STEP_US
