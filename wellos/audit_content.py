@@ -55,7 +55,7 @@ def _compare(cursor: psycopg.Cursor[Any], spool_id: UUID, frames: list[Frame]) -
     if not frames:
         return 0, []
     span = {"spool_id": spool_id, "first_seq": frames[0].header.seq, "last_seq": frames[-1].header.seq}
-    committed = {seq for (seq,) in cursor.execute(query("ingest_ledger_seen"), span)}
+    committed = {seq for seq, *_ in cursor.execute(query("ingest_ledger_seen"), span)}
     frames = [frame for frame in frames if frame.header.seq in committed]
     if not frames:
         return 0, []

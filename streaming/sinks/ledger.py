@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from streaming.sinks.rows import Counts
-    from wellos.spool_format import Frame, Lost
+    from wellos.spool_format import Frame, Header, Lost
 
-__all__ = ["write_frames", "write_lost"]
+__all__ = ["identity", "write_frames", "write_lost"]
 
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
 _OUTCOMES = ("stored", "repeated", "replaced", "superseded")
@@ -40,6 +40,11 @@ class _Side:
     gaps: list[tuple[Any, ...]] = field(default_factory=list)
     filled: list[tuple[Any, ...]] = field(default_factory=list)
     episodes: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+def identity(header: Header) -> tuple[int, int, int]:
+    """Return what the ledger keeps of a frame that no other frame has: connection, when it was received, readings."""
+    return header.connection_id, _within_years(header.received_us), header.rows
 
 
 def write_frames(
@@ -159,4 +164,8 @@ def _ends(start_us: int, end_us: int) -> tuple[datetime, datetime]:
 
 
 def _moment(micros: int) -> datetime:
-    return from_micros(min(max(micros, _YEAR_1), _YEAR_9999))
+    return from_micros(_within_years(micros))
+
+
+def _within_years(micros: int) -> int:
+    return min(max(micros, _YEAR_1), _YEAR_9999)

@@ -22,7 +22,7 @@ from streaming.sinks import ledger, rows
 from streaming.sinks.conflicts import Conflicts, Way
 from streaming.sinks.fence import fenced
 from streaming.sinks.sqlstate import Kind, kind_of
-from wellos.errors import RetryableError, UnreachableError
+from wellos.errors import FatalError, RetryableError, UnreachableError
 from wellos.spool_format import Frame, Lost
 from wellos.storage import warm
 from wellos.storage.merge import begin_merge
@@ -89,7 +89,8 @@ class WarmSink:
     def commit(self, items: Sequence[Item]) -> Committed:
         """Store these items and return what became of them.
 
-        UnavailableError or RefusedError: some may be in, call again with the same ones.
+        UnavailableError or RefusedError: some may be in, call again with the same ones. FatalError: the ledger has
+        other frames of the same sequences, nothing was stored.
         """
         unseen: Sequence[Item] = items
         with self._told():
@@ -164,8 +165,22 @@ class WarmSink:
             query("ingest_ledger_seen"),
             {"spool_id": self._spool_id, "first_seq": spans[0][0], "last_seq": spans[-1][1]},
         )
-        seen = {seq for (seq,) in found}
-        return [i for i, (first, last) in zip(items, spans, strict=True) if not seen.issuperset(range(first, last + 1))]
+        seen = {seq: tuple(told) for seq, *told in found}
+        for item in items:
+            if isinstance(item, Frame) and seen.get(item.header.seq, same := ledger.identity(item.header)) != same:
+                raise FatalError(self._put_back(item.header.seq))
+        return [
+            i for i, (first, last) in zip(items, spans, strict=True) if not seen.keys() >= set(range(first, last + 1))
+        ]
+
+    def _put_back(self, seq: int) -> str:
+        folder = self._settings.data_dir / "spool"
+        return (
+            f"{folder}: the ledger has another frame {seq} of spool {self._spool_id}: this folder was put back to an "
+            f"older copy, and its next frames would be taken for stored. Move {folder / 'id'} aside and start again: "
+            "what the folder holds then gets a new id; what is stored already merges, and what goes to quarantine as "
+            "fenced is stored by `wellos quarantine retry`"
+        )
 
     def _ensure_days(self, connection: PgConnection, items: Sequence[Item]) -> None:
         """Make the partitions of days not seen before; a batch of very many days leaves some to the default one."""
