@@ -39,10 +39,7 @@ def save_snapshot(folder: Path, connections: Sequence[Connection]) -> None:
 
 def load_snapshot(folder: Path) -> tuple[Connection, ...] | None:
     """Return the last copy, None where there is none."""
-    path = folder / "registry.json"
-    if not path.exists():
-        return None
-    return tuple(_connection(item) for item in json.loads(path.read_text(encoding="utf-8")))
+    return _read(folder / "registry.json", lambda content: tuple(_connection(item) for item in content))
 
 
 def write_heard(folder: Path, heard: Mapping[int, int]) -> None:
@@ -52,10 +49,7 @@ def write_heard(folder: Path, heard: Mapping[int, int]) -> None:
 
 def read_heard(folder: Path) -> dict[int, int]:
     """Return when each connection's peer was last heard, microseconds of platform time."""
-    path = folder / "heard.json"
-    if not path.exists():
-        return {}
-    return {int(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    return _read(folder / "heard.json", _numbers) or {}
 
 
 def write_leases(folder: Path, held: Mapping[int, int]) -> None:
@@ -65,10 +59,24 @@ def write_leases(folder: Path, held: Mapping[int, int]) -> None:
 
 def read_leases(folder: Path) -> dict[int, int]:
     """Return the connections that were ours last, with their terms."""
-    path = folder / "leases.json"
+    return _read(folder / "leases.json", _numbers) or {}
+
+
+def _read(path: Path, parse: Callable[[Any], _T]) -> _T | None:
+    """Return what a file holds; one that holds something else is set aside, and ingest goes on without it."""
     if not path.exists():
-        return {}
-    return {int(key): int(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        return None
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        aside = path.with_suffix(".unreadable")
+        path.replace(aside)
+        log.warning("a file beside the spool cannot be read and was set aside", file=str(aside), reason=str(error))
+        return None
+
+
+def _numbers(content: dict[str, int]) -> dict[int, int]:
+    return {int(key): int(value) for key, value in content.items()}
 
 
 def _connection(item: dict[str, Any]) -> Connection:

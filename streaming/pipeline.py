@@ -31,7 +31,7 @@ from streaming.validate import StateFile, Thresholds, Validator
 from streaming.vitals import Vitals
 from streaming.watch import RegistryWatch
 from wellos.errors import WellosError
-from wellos.files import replace_file
+from wellos.files import make_folder, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -56,7 +56,7 @@ class Pipeline:
     def __init__(self, settings: Settings) -> None:
         """Open the spool; ConfigurationError when another process has it."""
         self._settings, self._clock = settings, settings.make_clock()
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.data_dir)
         self._journal = Journal(
             settings.data_dir / "spool",
             quota_bytes=settings.spool_quota_bytes,

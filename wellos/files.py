@@ -1,15 +1,27 @@
-"""Files replaced whole: a reader, after a crash or a power cut too, sees the old text or the new."""
+"""Files replaced whole: a reader, after a crash or a power cut too, sees the old text or the new; and our folder."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from wellos.errors import ConfigurationError, Problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["make_folder", "replace_file"]
+
+
+def make_folder(path: Path) -> None:
+    """Make the data folder; ConfigurationError names the setting when that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot be made: {error.strerror}"
+        remedy = "Name a folder that this account may write."
+        raise ConfigurationError([Problem(reason, remedy, field="WELLOS_DATA_DIR", value=str(path))]) from None
 
 
 def replace_file(path: Path, text: str | Iterable[str]) -> None:

@@ -33,6 +33,7 @@ from zlib import crc32
 
 import numpy as np
 
+from wellos.errors import ConfigurationError, Problem
 from wellos.readings import READING
 
 if TYPE_CHECKING:
@@ -207,9 +208,16 @@ def _checked(raw: bytes) -> bool:
 
 
 def read_spool_id(folder: Path) -> UUID | None:
-    """Return the spool's id, None where no spool was made yet."""
+    """Return the spool's id, None where no spool was made yet; ConfigurationError where the file holds no id."""
     path = folder / "id"
-    return UUID(path.read_text().strip()) if path.exists() else None
+    if not path.exists():
+        return None
+    text = path.read_bytes()[:100].decode("ascii", "replace").strip()
+    try:
+        return UUID(text)
+    except ValueError:
+        remedy = "Put back the id that the ledger has for this spool; without the file it would be another spool."
+        raise ConfigurationError([Problem("is no spool's id", remedy, file=str(path), value=text)]) from None
 
 
 def list_segments(folder: Path) -> list[SegmentFile]:
@@ -217,7 +225,8 @@ def list_segments(folder: Path) -> list[SegmentFile]:
     found = []
     for path in folder.glob("*.seg"):
         number, _, first_seq = path.stem.partition("-")
-        found.append(SegmentFile(int(number), int(first_seq), path))
+        if number.isdecimal() and first_seq.isdecimal():  # any other name is none of ours
+            found.append(SegmentFile(int(number), int(first_seq), path))
     return sorted(found)
 
 

@@ -96,7 +96,7 @@ def _wording(item: ErrorDetails) -> tuple[str, str]:
         return message, remedy
     for key, words in _LIMITS.items():
         if key in context:
-            return f"must be {words.format(f'{context[key]:g}')}", ""
+            return f"must be {words.format(_number(context[key]))}", ""
     for prefix, noun in _NOUNS.items():
         if kind.startswith(prefix):
             return f"must be {noun}", ""
@@ -114,6 +114,10 @@ _NOUNS = {
     "dict": "a mapping",
     "model": "a mapping",
 }
+
+
+def _number(limit: float) -> str:
+    return str(int(limit)) if float(limit).is_integer() else f"{limit:g}"
 
 
 def _choices(annotation: Any) -> list[object]:  # noqa: ANN401 - a type annotation is any object
