@@ -148,11 +148,12 @@ class Pipeline:
         """Stop the adapters, make durable what they delivered, and say goodbye."""
         log.info("ingest stops", pending_rows=self._journal.pending_rows)
         self._feed.stop()
-        await _within(1.0, "adapters", self._running.stop())
+        ended = await _within(1.0, "adapters", self._running.stop())
         if not failed:
             await _within(1.0, "intake", self._intake.settled())
             await _within(0.5, "checks", self._intake.save())
-            await _within(0.5, "leases", self._assignment.release())
+            if ended:  # an adapter that still reads keeps its lease until that expires
+                await _within(0.5, "leases", self._assignment.release())
             if self._drain.available:
                 await _within(_DRAIN_S, "drain", self._drain.caught_up())
         self._vitals.save_heard(self._running.heard())
@@ -188,11 +189,14 @@ class Pipeline:
         replace_file(self._settings.data_dir / "ingest.json", json.dumps(content))
 
 
-async def _within(seconds: float, part: str, work: Coroutine[Any, Any, None]) -> None:
-    """Give this part of stopping its time, and go on without it after that."""
+async def _within(seconds: float, part: str, work: Coroutine[Any, Any, None]) -> bool:
+    """Give this part of stopping its time, and go on without it after that; tell whether it ended well."""
     try:
         await asyncio.wait_for(work, seconds)
     except TimeoutError:
         log.warning("a part of ingest did not stop in time", part=part)
     except (psycopg.Error, WellosError) as error:
         log.warning("a part of ingest could not say goodbye", part=part, reason=str(error))
+    else:
+        return True
+    return False

@@ -255,7 +255,7 @@ class OpcUaAdapter:
             return ended, rebind
         found = decode(changes, self._items.columns, self._items.names, now, self._items.last_us)
         if len(found.readings):
-            self._status.last_reading_us = now
+            self._status.last_reading_us = self._status.heard_us
         delivery = Delivery(self._connection.connection_id, now, found.readings, found.rejected)
         delivery.gaps, delivery.settle = (*gaps, *found.gaps), settle
         self._fill.want(delivery.gaps)
