@@ -141,8 +141,48 @@ class Settings(BaseSettings):
 
     hot_hours: int = Field(24, ge=1, description="Hours of readings kept in Redis.")
     compress_after_days: int = Field(7, ge=1, description="Age at which TimescaleDB compresses a chunk of readings.")
-    raw_days: int = Field(90, ge=1, description="Age up to which checks look at readings; none are dropped yet.")
+    raw_days: int = Field(
+        90, ge=1, description="Age at which a day of readings may leave the warm tier, once archived."
+    )
     aggregate_days: int = Field(730, ge=1, description="Age up to which aggregates are kept.")
+    refresh_1min_s: int = Field(60, ge=10, description="How often `readings_1min` is refreshed in the background.")
+    refresh_5min_s: int = Field(300, ge=10, description="The same of `readings_5min`.")
+    refresh_1hour_s: int = Field(900, ge=10, description="The same of `readings_1hour` and `telemetry_hourly`.")
+    refresh_1day_s: int = Field(3600, ge=10, description="The same of `readings_1day` and `telemetry_daily`.")
+
+    archive_after_days: int = Field(
+        2, ge=1, description="A day is archived when it has been over for so long; late data archives it again."
+    )
+    restore_keep_days: int = Field(7, ge=0, description="How long a restored day stays in the warm tier at least.")
+    cold_dir: Path | None = Field(
+        None, description="Folder of the Parquet archive; unset: `cold` in the data folder. Not used with BigQuery."
+    )
+    bigquery_project: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$",
+        description="Google Cloud project of the archive, with Google's own credentials; unset: Parquet files.",
+    )
+    bigquery_location: str = Field("US", min_length=2, description="Location of datasets that are created.")
+    bigquery_dataset_prefix: str = Field(
+        "wellos_", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,60}$", description="A tenant's dataset is this and its slug."
+    )
+    bigquery_endpoint: Annotated[str, AfterValidator(_http)] | None = Field(
+        None, description="Another address of the BigQuery API, `http://host:port`; unset: Google's."
+    )
+    bigquery_max_bytes_billed: int = Field(
+        10 << 30, ge=10 << 20, description="Most bytes that one query may bill; more is refused before it runs."
+    )
+
+    cache_s: int = Field(300, ge=0, description="How long results of closed days stay in the cache; 0: no cache.")
+    cache_manual_s: int = Field(3600, ge=0, description="The same of what pumpers wrote down.")
+    query_max_rows: int = Field(
+        1_000_000, ge=1, description="Most rows of one answer; a range that would give more is refused."
+    )
+
+    price_currency: str = Field("USD", min_length=1, max_length=8, description="Currency of the prices.")
+    price_hot_gib_month: float = Field(8.0, ge=0, description="A GiB-month of Redis memory.")
+    price_warm_gib_month: float = Field(0.15, ge=0, description="A GiB-month of the database's disk.")
+    price_cold_gib_month: float = Field(0.02, ge=0, description="A GiB-month of the archive.")
 
     partitions_start: date = Field(
         date(2025, 1, 1),
