@@ -91,13 +91,15 @@ class ModbusAdapter:
         before, whole = [group.missed for group in groups], len(self._groups) == 1
         for group in groups:
             delivery.gaps += group.gaps(delivery.received_us, whole=whole, at_last=poll is None)
+        taken = False
         try:
             if poll is not None or delivery.gaps:
                 await emit(delivery)
-        except BaseException:
-            for group, missed in zip(groups, before, strict=True):
-                group.missed = missed
-            raise
+            taken = True
+        finally:
+            if not taken:
+                for group, missed in zip(groups, before, strict=True):
+                    group.missed = missed
 
     async def _take_over(self, link: Link, emit: Callable[[Delivery], Awaitable[None]]) -> None:
         self._changed.clear()

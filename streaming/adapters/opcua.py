@@ -217,14 +217,15 @@ class OpcUaAdapter:
             while not self._messages.empty():
                 messages.append(self._messages.get_nowait())
             before, known = self._status.heard_us, dict(self._sequence)
+            taken = False
             try:
                 ended, rebind = await self._hand_on(client, messages)
-            except BaseException:
-                # Not handed on: the next session asks for it again, or its gap begins at the word before.
-                self._status.heard_us, self._sequence = before, known
-                raise
+                taken = True
+            finally:
+                if not taken:  # the next session asks for it again, or its gap begins at the word before
+                    self._status.heard_us, self._sequence = before, known
             if ended:
-                raise ConnectionLost(f"{self._config.url}: the server ended the subscription: {ended}")
+                raise ConnectionLost(f"{self._config.url}: {ended}")
             if rebind:
                 await self._rebind(client)
             await self._retry_refused()
@@ -238,10 +239,12 @@ class OpcUaAdapter:
         for message in messages:
             content = message.result.NotificationMessage.NotificationData or ()
             end = _ended(content)
-            ended = ended or end
             if end and not message.result.NotificationMessage.SequenceNumber:
                 # The library says of a broken link what a server says of a subscription, but without a number.
+                ended = ended or "the link broke, or the server answers no longer"
                 continue
+            if end:
+                ended = ended or f"the server ended the subscription: {end}"
             self._ended_by_server = self._ended_by_server or bool(end)
             # It may have waited for the pipeline: the server's word is as old as its receipt.
             self._status.heard_us, self._heard = message.received_us, True

@@ -56,4 +56,4 @@ async def sleep_until(clock: Clock, due_us: int, wake: asyncio.Event) -> bool:
         elapsed = clock.monotonic() - before
         if elapsed > 0:
             rate = max((clock.micros() - before_us) / 1e6 / elapsed, 1e-6)
-    return True
+    return not wake.is_set()

@@ -11,14 +11,20 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import SimData, SimDevice
 
 from streaming.delivery import ConnectionLost, Delivery, Status
+from tests.clocks import HeldClock
 from tests.fix_adapters import Collector, make_connection, make_tag, running
 from wellos.clock import WallClock
 from wellos.quality import MODBUS_NO_REPLY, Quality
+from wellos.simulator.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from wellos.registry import Connection
+
+
+INTERVAL_S = 0.02
+INTERVAL_US = 20_000
 
 
 class Device:
@@ -74,7 +80,14 @@ async def device(port: int = 0) -> AsyncIterator[Device]:
 
 def connection_to(port: int, *addresses: str, interval_s: float = 0.1, **config: Any) -> Connection:  # noqa: ANN401
     tags = [make_tag(100 + index, address, interval_s=interval_s) for index, address in enumerate(addresses)]
-    return make_connection("modbus", {"host": "127.0.0.1", "port": port, "timeout_s": 0.3, "retries": 1} | config, tags)
+    return make_connection(
+        "modbus", {"host": "127.0.0.1", "port": port, "timeout_s": 30.0, "retries": 1} | config, tags
+    )
+
+
+def quick(one: Device) -> Connection:
+    """Return a connection of one tag, for a clock that is moved by hand."""
+    return connection_to(one.port, "1:holding:5:uint16", interval_s=INTERVAL_S)
 
 
 async def test_every_table_type_scale_and_unit() -> None:
@@ -100,15 +113,25 @@ async def test_every_table_type_scale_and_unit() -> None:
     assert sorted(function for _, function, _, _ in one.requests[:4]) == [1, 2, 3, 4]
 
 
+async def polls(collector: Collector, clock: HeldClock, number: int) -> None:
+    """Let the clock pass so many due times, each when the one before has been polled."""
+    for _ in range(number):
+        seen = len(collector.deliveries)
+        clock.advance(INTERVAL_S)
+        await collector.until(lambda seen=seen: len(collector.deliveries) > seen)  # type: ignore[misc]
+
+
 async def test_one_request_a_poll_and_one_poll_an_interval() -> None:
+    clock, collector = HeldClock(), Collector()
+    begin = clock.micros()
     async with device() as one:
         addresses = [f"1:holding:{place}:uint16" for place in range(0, 100, 2)]
-        collector = Collector()
-        async with running(connection_to(one.port, *addresses), collector):
-            await collector.until(lambda: len(collector.deliveries) >= 8)
-    assert set(one.requests) == {(1, 3, 0, 99)}
-    slots = collector.of(100)["time"] // 100_000
-    assert len(set(slots.tolist())) >= len(slots) - 1, "one poll in every tenth of a second of the clock"
+        async with running(connection_to(one.port, *addresses, interval_s=INTERVAL_S), collector, clock=clock):
+            await collector.until(lambda: len(collector.deliveries) == 1)
+            await polls(collector, clock, 7)
+    assert one.requests == [(1, 3, 0, 99)] * 8
+    due = (collector.of(100)["time"] - begin) / (INTERVAL_S * 1e6)
+    assert due.tolist() == list(range(8))
 
 
 async def test_one_bad_register_is_named_and_the_rest_arrives() -> None:
@@ -205,74 +228,70 @@ async def test_a_restarted_device_is_a_lost_connection_and_then_a_gap() -> None:
     assert [(gap.start_us, gap.tag_id) for gap in outage] == [(heard, None)]
 
 
+async def miss(collector: Collector, clock: HeldClock, due_times: int = 3) -> None:
+    """Keep the adapter from polling at some due times, and let it poll at the last of them."""
+    seen = len(collector.deliveries)
+    collector.open.clear()
+    clock.advance(INTERVAL_S)
+    await collector.until(lambda: collector.waiting == 1)
+    clock.advance(due_times * INTERVAL_S)
+    collector.open.set()
+    await collector.until(lambda: len(collector.deliveries) == seen + 2)
+
+
 async def test_polls_missed_while_the_pipeline_is_full_are_gaps() -> None:
-    async with device() as one:
-        collector = Collector()
-        async with running(connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector):
-            await collector.until(lambda: len(collector.readings) >= 2)
-            collector.open.clear()
-            await asyncio.sleep(0.5)
-            collector.open.set()
-            await collector.until(lambda: any(gap.reason == "poll_missed" for gap in collector.gaps))
-    gap = next(gap for gap in collector.gaps if gap.reason == "poll_missed")
-    assert gap.end_us - gap.start_us >= 50_000
-    assert gap.start_us % 50_000 == gap.end_us % 50_000 == 0
+    clock, collector = HeldClock(), Collector()
+    async with device() as one, running(quick(one), collector, clock=clock):
+        await collector.until(lambda: len(collector.readings) == 1)
+        blocked = clock.micros() + INTERVAL_US
+        await miss(collector, clock, 10)
+        await polls(collector, clock, 2)
+    (gap,) = collector.gaps
+    assert (gap.reason, gap.start_us, gap.end_us) == ("poll_missed", blocked + INTERVAL_US, blocked + 10 * INTERVAL_US)
 
 
 async def test_a_miss_that_is_not_told_yet_is_told_when_stopped_and_survives_a_kill() -> None:
+    clock, collector, status = HeldClock(), Collector(), Status()
     async with device() as one:
-        collector, status = Collector(), Status()
-        async with running(connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status):
-            for told in (1, 1):  # the second miss waits to be told together with what else is missed soon
-                await collector.until(lambda: status.heard_us == status.last_reading_us > 0)
-                seen = len(collector.readings)
-                collector.open.clear()
-                await asyncio.sleep(0.4)
-                collector.open.set()
-                await collector.until(lambda seen=seen: len(collector.readings) >= seen + 5)  # type: ignore[misc]
-                assert len(collector.gaps) == told
-            second = status.heard_us
-            assert second < status.last_reading_us, "after a kill the gap would begin there"
+        async with running(quick(one), collector, status, clock):
+            await collector.until(lambda: len(collector.readings) == 1)
+            await miss(collector, clock)
+            await polls(collector, clock, 1)
+            await until(lambda: status.heard_us == clock.micros(), 0.001)
+            second = clock.micros() + 2 * INTERVAL_US
+            await miss(collector, clock)  # it waits to be told together with what else is missed soon
+            await polls(collector, clock, 1)
+            assert len(collector.gaps) == 1
+            await until(lambda: status.last_reading_us == clock.micros(), 0.001)
+            assert status.heard_us == second, "after a kill the gap would begin there"
         assert [gap.reason for gap in collector.gaps] == ["poll_missed", "poll_missed"]
         assert collector.gaps[1].start_us == second
 
 
-async def miss(collector: Collector) -> None:
-    """Keep the adapter from some polls, and let it poll again."""
-    collector.open.clear()
-    await asyncio.sleep(0.3)
-    seen = len(collector.readings)
-    collector.open.set()
-    await collector.until(lambda: len(collector.readings) >= seen + 3)
-
-
 async def test_the_gap_after_a_lost_link_begins_behind_the_readings_although_a_miss_was_not_told() -> None:
-    async with device() as one:
-        collector, status = Collector(), Status()
-        async with running(
-            connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status
-        ) as session:
-            await collector.until(lambda: len(collector.readings) >= 2)
-            await miss(collector)
-            await miss(collector)
-            await one.stop()
-            await session.lost()
+    clock, collector, status = HeldClock(), Collector(), Status()
+    async with device() as one, running(quick(one), collector, status, clock) as session:
+        await collector.until(lambda: len(collector.readings) == 1)
+        await miss(collector, clock)
+        await miss(collector, clock)
+        await one.stop()
+        clock.advance(INTERVAL_S)
+        await session.lost()
     assert len(collector.gaps) == 2
     assert status.heard_us >= collector.readings["time"].max()
 
 
 async def test_a_miss_is_told_although_the_poll_after_it_fails() -> None:
-    async with device() as one:
-        collector, status = Collector(), Status()
-        async with running(
-            connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status
-        ) as session:
-            await collector.until(lambda: len(collector.readings) >= 2)
-            collector.open.clear()
-            await asyncio.sleep(0.3)
-            await one.stop()
-            collector.open.set()
-            await session.lost()
+    clock, collector = HeldClock(), Collector()
+    async with device() as one, running(quick(one), collector, clock=clock) as session:
+        await collector.until(lambda: len(collector.readings) == 1)
+        collector.open.clear()
+        clock.advance(INTERVAL_S)
+        await collector.until(lambda: collector.waiting == 1)
+        clock.advance(3 * INTERVAL_S)
+        await one.stop()
+        collector.open.set()
+        await session.lost()
     assert [gap.reason for gap in collector.gaps] == ["poll_missed"]
 
 
@@ -286,18 +305,17 @@ async def test_what_could_not_be_handed_on_is_told_on_the_way_out() -> None:
                 raise ConnectionLost("planted")
             await super().emit(delivery)
 
-    async with device() as one:
-        collector, status = Refusing(), Status()
-        async with running(
-            connection_to(one.port, "1:holding:5:uint16", interval_s=0.05), collector, status
-        ) as session:
-            await collector.until(lambda: len(collector.readings) >= 2)
-            collector.open.clear()
-            await asyncio.sleep(0.3)
-            collector.open.set()
-            await session.lost()
+    clock, collector, status = HeldClock(), Refusing(), Status()
+    async with device() as one, running(quick(one), collector, status, clock) as session:
+        await collector.until(lambda: len(collector.readings) == 1)
+        collector.open.clear()
+        clock.advance(INTERVAL_S)
+        await collector.until(lambda: collector.waiting == 1)
+        clock.advance(3 * INTERVAL_S)
+        collector.open.set()
+        await session.lost()
     assert tuple(collector.gaps) == refused[0].gaps
-    assert status.heard_us < refused[0].received_us, "nor does the poll that was refused count as heard"
+    assert 0 < status.heard_us < refused[0].received_us, "nor does the poll that was refused count as heard"
 
 
 async def test_a_device_too_slow_for_its_interval_does_not_flood_the_gaps() -> None:
@@ -315,13 +333,12 @@ async def test_a_device_too_slow_for_its_interval_does_not_flood_the_gaps() -> N
 
 
 async def test_intervals_are_kept_apart() -> None:
+    clock, collector = HeldClock(), Collector()
     async with device() as one:
-        tags = [
-            make_tag(1, "1:holding:5:uint16", interval_s=0.05),
-            make_tag(2, "1:holding:6:uint16", interval_s=60.0),
-        ]
-        connection = make_connection("modbus", {"host": "127.0.0.1", "port": one.port}, tags)
-        collector = Collector()
-        async with running(connection, collector):
-            await collector.until(lambda: len(collector.of(1)) >= 5)
-    assert 1 <= len(collector.of(2)) <= 2
+        slow = make_tag(2, "1:holding:6:uint16", interval_s=60.0)
+        connection = quick(one)
+        async with running(replace(connection, tags=(*connection.tags, slow)), collector, clock=clock):
+            await collector.until(lambda: len(collector.readings) == 2)
+            await polls(collector, clock, 5)
+    assert len(collector.of(100)) == 6
+    assert len(collector.of(2)) == 1

@@ -10,7 +10,8 @@ import pytest
 
 from streaming.adapters.modbus import ModbusAdapter
 from streaming.delivery import Status
-from tests.adapters.test_modbus_adapter import connection_to, device, miss
+from tests.adapters.test_modbus_adapter import INTERVAL_S, connection_to, device, miss
+from tests.clocks import HeldClock
 from tests.fix_adapters import Collector, make_tag, running
 from wellos.clock import WallClock
 from wellos.simulator.waiting import until
@@ -21,31 +22,44 @@ if TYPE_CHECKING:
     from wellos.registry import Connection
 
 
-def slots(collector: Collector, tag_id: int, interval_us: int) -> list[int]:
-    found: list[int] = (collector.of(tag_id)["time"] // interval_us).tolist()
-    return found
+STEP_S = 0.02
+
+
+async def polls(collector: Collector, clock: HeldClock, number: int) -> None:
+    """Let the clock pass so many due times of tag 100, each when the one before has been polled."""
+    for _ in range(number):
+        seen = len(collector.of(100))
+        clock.advance(STEP_S)
+        await collector.until(lambda seen=seen: len(collector.of(100)) > seen)  # type: ignore[misc]
 
 
 async def test_tags_come_go_and_move_and_the_others_miss_no_poll() -> None:
+    clock, collector, status = HeldClock(), Collector(), Status()
+    begin = clock.micros()
     async with device() as one:
-        base = connection_to(one.port, "1:holding:5:uint16", interval_s=0.2)
-        tags = (*base.tags, make_tag(7, "1:holding:8:uint16", interval_s=0.2))
-        slow = make_tag(8, "1:holding:9:uint16", interval_s=60)
-        collector, status = Collector(), Status()
-        async with running(replace(base, tags=tags), collector, status) as session:
-            await collector.until(lambda: len(collector.of(7)) >= 3)
+        base = connection_to(one.port, "1:holding:5:uint16", interval_s=STEP_S)
+        tags = (*base.tags, make_tag(7, "1:holding:8:uint16", interval_s=STEP_S))
+        slow = make_tag(8, "1:holding:9:uint16", interval_s=5 * STEP_S)
+        async with running(replace(base, tags=tags), collector, status, clock) as session:
+            await collector.until(lambda: len(collector.of(100)) == 1)
+            await polls(collector, clock, 2)
             moved = replace(tags[1], address="2:holding:300:uint16", scale=2.0)
             assert await session.adapter.change(replace(base, tags=(base.tags[0], moved, slow)))
-            await collector.until(lambda: bool(len(collector.of(8))) and 600.0 in collector.values(7))
+            await collector.until(lambda: len(collector.of(8)) == 1)
+            await polls(collector, clock, 8)
+            await collector.until(lambda: len(collector.of(8)) == 3)
             assert await session.adapter.change(replace(base, tags=(base.tags[0],)))
-            gone = len(collector.of(7))
-            await collector.until(lambda: len(collector.of(100)) >= len(collector.of(8)) + 10)
-        assert not collector.gaps
-        assert len(collector.of(7)) <= gone + 1
-        assert collector.values(8) == [9.0], "a new interval is polled at once, then at its own times"
-        polled = slots(collector, 100, 200_000)
-        assert polled == list(range(polled[0], polled[-1] + 1)), "every due time of a tag that did not change"
-        assert {value for value in collector.values(7) if value == value} == {8.0, 600.0}  # noqa: PLR0124 - NaN
+            await polls(collector, clock, 10)
+
+    def due(tag_id: int) -> list[float]:
+        polled: list[float] = ((collector.of(tag_id)["time"] - begin) / (STEP_S * 1e6)).tolist()
+        return polled
+
+    assert not collector.gaps
+    assert due(100) == list(range(21)), "every due time of a tag that did not change, once"
+    assert due(8) == [2, 5, 10], "a new interval is polled at once, then at its own times"
+    assert collector.values(8) == [9.0] * 3
+    assert collector.values(7) == [8.0] * 3 + [600.0] * 8
     assert status.missed_polls == 0
 
 
@@ -59,21 +73,21 @@ async def test_what_was_learned_of_an_unchanged_interval_is_kept() -> None:
             requests = len(one.requests)
             extra = make_tag(9, "1:coil:2:bool", interval_s=60)
             assert await session.adapter.change(replace(base, tags=(*base.tags, extra)))
-            await collector.until(lambda: len(collector.of(9)) == 1)
-            polls = len(collector.deliveries)
-            await collector.until(lambda: len(collector.deliveries) >= polls + 2)
+            await collector.until(lambda: len(collector.of(9)) >= 1)
+            polled = len(collector.deliveries)
+            await collector.until(lambda: len(collector.deliveries) >= polled + 2)
         assert (1, 3, 0, 8) not in one.requests[requests:], "the block that is refused is not tried again"
 
 
 async def test_what_an_interval_missed_is_told_when_it_goes() -> None:
+    clock, collector = HeldClock(), Collector()
     async with device() as one:
         base = connection_to(one.port, "1:holding:5:uint16", interval_s=60)
-        quick = make_tag(7, "1:holding:8:uint16", interval_s=0.05)
-        collector = Collector()
-        async with running(replace(base, tags=(*base.tags, quick)), collector) as session:
-            await collector.until(lambda: len(collector.of(7)) >= 2)
-            await miss(collector)
-            await miss(collector)
+        quick = make_tag(7, "1:holding:8:uint16", interval_s=INTERVAL_S)
+        async with running(replace(base, tags=(*base.tags, quick)), collector, clock=clock) as session:
+            await collector.until(lambda: len(collector.readings) == 2)
+            await miss(collector, clock)
+            await miss(collector, clock)
             assert [gap.tag_id for gap in collector.gaps] == [7], "the second waits"
             assert await session.adapter.change(base)
             await collector.until(lambda: len(collector.gaps) == 2)

@@ -59,3 +59,4 @@ async def test_a_clock_that_is_set_back_or_a_wake_ends_the_wait() -> None:
     wake = asyncio.Event()
     wake.set()
     assert not await sleep_until(WallClock(), WallClock().micros() + 10**9, wake)
+    assert not await sleep_until(WallClock(), 0, wake), "also when it is due: what woke it comes first"
