@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -198,17 +199,16 @@ async def open_session(config: OpcUaConfig, left: SessionLeft | None = None) -> 
     """
     _quiet()
     client = SessionClient(config, TrustFolder.of_settings(), left)
-    try:
-        async with asyncio.timeout(2 * _REQUEST_TIMEOUT_S):
-            await client.secure()
-            await client.connect()
-    except (OSError, TimeoutError, UaError, InvalidSignature, ValueError) as error:
-        await close_session(client)
-        reason = str(error) or type(error).__name__
-        raise RetryableError(f"{config.url}: cannot connect: {reason}") from error
-    except BaseException:
-        await close_session(client)
-        raise
+    async with AsyncExitStack() as opening:
+        opening.push_async_callback(close_session, client)
+        try:
+            async with asyncio.timeout(2 * _REQUEST_TIMEOUT_S):
+                await client.secure()
+                await client.connect()
+        except (OSError, TimeoutError, UaError, InvalidSignature, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise RetryableError(f"{config.url}: cannot connect: {reason}") from error
+        opening.pop_all()
     return client
 
 

@@ -82,7 +82,7 @@ def test_connections_and_figures_are_shown() -> None:
     assert "pump:7 term 3" in line(text, "permian/mqtt-1")
     assert "connections that no instance reads: 1" in text
     assert "timed out" in line(text, "permian/plc")
-    assert "readings/s 1,234.5   lag 0.2 s   spool 12,000 readings, 2.5 MB, full in 3,600 s" in text
+    assert "readings/s 1,234.5   lag 0.2 s   spool 12,000 readings, 2.5 MB, full in 60 min" in text
     assert LOSS not in to_text(found, in_full=False, width=200)
 
 

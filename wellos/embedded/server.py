@@ -8,7 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,11 +79,10 @@ class RunningServer:
     def start(self, timeout_s: float = 30) -> None:
         """Start it, again if it was stopped, and wait until it is ready."""
         self.child = Child(self.server.spec)
-        try:
+        with ExitStack() as starting:
+            starting.callback(self.child.stop)
             self.child.wait_ready(self.server.ready, timeout_s)
-        except BaseException:
-            self.child.stop()
-            raise
+            starting.pop_all()
 
     def stop(self) -> None:
         """Stop it cleanly."""

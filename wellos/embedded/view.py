@@ -76,7 +76,7 @@ def _summary(snapshot: dict[str, Any]) -> list[str]:
     if figures["ingest"]:
         ingest = figures["ingest"]
         left = ingest["spool_seconds_left"]
-        full = "" if left is None else f", full in {left:,.0f} s"
+        full = "" if left is None else f", full in {_span(left)}"
         lines.append(
             f"readings/s {ingest['readings_per_s']:,.1f}   lag {ingest['lag_s']:.1f} s   "
             f"spool {ingest['spool_rows']:,} readings, {ingest['spool_bytes'] / 1e6:,.1f} MB{full}"
@@ -106,3 +106,11 @@ def _moment(micros: int | None) -> str:
     moment = from_micros(micros)
     today = WallClock().now().date()
     return f"{moment:%H:%M:%S}" if moment.date() == today else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _span(seconds: float) -> str:
+    """Return a length of time in the unit a person would take."""
+    for name, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {name}"
+    return f"{seconds:,.0f} s"

@@ -39,12 +39,13 @@ def refreshing(conn: PgConnection, start_us: int) -> Iterator[Callable[[int], No
         ThreadPoolExecutor(1, "refresh") as worker,
     ):
         work = worker.submit(_refresh, own, start_us, mailbox)
+        complete = False
         try:
             yield mailbox.put
-        except BaseException:
-            own.cancel_safe()
-            raise
+            complete = True
         finally:
+            if not complete:
+                own.cancel_safe()
             mailbox.put(None)
         work.result()
 
