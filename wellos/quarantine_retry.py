@@ -21,11 +21,13 @@ from wellos.clock import from_micros
 from wellos.quality import Quality
 from wellos.quarantine import get, originals, packed
 from wellos.readings import empty
+from wellos.storage.changes import days_of
 from wellos.storage.merge import Outcome, begin_merge, salvage_readings
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from wellos.quarantine import Item
     from wellos.readings import Readings
@@ -159,14 +161,18 @@ def _store(cursor: psycopg.Cursor[Any], items: Sequence[Item], readings: Reading
     ]
     stored = [(item, one.outcome) for item, one in zip(items, done, strict=True) if one.outcome is not None]
     if stored:
-        _book(cursor, stored, of_connection, first)
+        _book(cursor, stored, of_connection, first, days_of(readings))
         marked = {"ids": [item.quarantine_id for item, _ in stored], "outcomes": [word for _, word in stored]}
         cursor.execute(query("quarantine_retried"), marked | {"who": who})
     return done
 
 
 def _book(
-    cursor: psycopg.Cursor[Any], stored: Sequence[tuple[Item, str]], of_connection: dict[int, int], first: int
+    cursor: psycopg.Cursor[Any],
+    stored: Sequence[tuple[Item, str]],
+    of_connection: dict[int, int],
+    first: int,
+    days: list[date],
 ) -> None:
     """Write the ledger entries: one a connection, also of one all of whose readings were refused again."""
     counts: dict[int, Counter[str]] = defaultdict(Counter)
@@ -183,7 +189,7 @@ def _book(
         columns
         | zeros
         | {"spool_id": RETRIES, "seq": [first + n for n in range(len(connections))], "connection_id": connections}
-        | {"received_at": [now] * len(connections)},
+        | {"received_at": [now] * len(connections), "days": days},
     )
 
 

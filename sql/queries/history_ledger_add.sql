@@ -1,3 +1,4 @@
--- One part of a piece of history, all of it stored; `received_at` says up to which moment.
+-- One part of a piece of history, all of it stored; `received_at` says up to which moment. Notes the days it changed.
 INSERT INTO ingest_ledger (spool_id, seq, connection_id, received, quarantined, duplicates, shed, rows, stored, received_at)
-VALUES (%(spool)s, %(seq)s, %(connection)s, %(rows)s, 0, 0, 0, %(rows)s, %(rows)s, %(received_at)s)
+SELECT %(spool)s, %(seq)s, %(connection)s, %(rows)s, 0, 0, 0, %(rows)s, %(rows)s, %(received_at)s
+FROM note_readings_changed(%(days)s::date[])

@@ -15,7 +15,7 @@ from wellos.storage.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from uuid import UUID
 
     from streaming.sinks.rows import Counts
@@ -52,10 +52,11 @@ def write_frames(
     spool_id: UUID,
     frames: Sequence[Frame],
     counts: Sequence[Counts],
+    days: list[date],
     *,
     salvaging: bool = False,
 ) -> None:
-    """Write the ledger rows of these frames, and their originals and gaps.
+    """Write the ledger rows of these frames, their originals and gaps, and that readings of these UTC days changed.
 
     `salvaging`: one of them holds something that the database refuses. Texts are then written in ASCII, which every
     database can hold, and of what else is refused the reason goes to quarantine, so that nothing stops the drain.
@@ -66,6 +67,7 @@ def write_frames(
     ledger |= {name: [getattr(count, name) for count in counts] for name in _OUTCOMES}
     ledger["poisoned"] = [len(count.poisoned) for count in counts]
     ledger["received_at"] = [_moment(header.received_us) for header in headers]
+    ledger["days"] = days
     cursor.execute(query("ingest_ledger_add"), ledger)
     side = _Side()
     for frame, count in zip(frames, counts, strict=True):

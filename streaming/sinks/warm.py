@@ -25,6 +25,7 @@ from streaming.sinks.sqlstate import Kind, kind_of
 from wellos.errors import FatalError, RetryableError, UnreachableError
 from wellos.spool_format import Frame, Lost
 from wellos.storage import warm
+from wellos.storage.changes import days_of
 from wellos.storage.merge import begin_merge
 from wellos.storage.sql import query
 
@@ -231,7 +232,8 @@ class WarmSink:
             of_valid = iter(found)
             counts = [rows.fence(frame) if frame.header.seq in stale else next(of_valid) for frame in frames]
             if frames:
-                ledger.write_frames(cursor, self._spool_id, frames, counts, salvaging=salvaging)
+                changed = days_of(readings if judged is None else readings[judged.winner])
+                ledger.write_frames(cursor, self._spool_id, frames, counts, changed, salvaging=salvaging)
             for item in lost:
                 ledger.write_lost(cursor, self._spool_id, item, self._clock.now())
         if not salvaging:  # what was refused may have any time

@@ -27,6 +27,7 @@ from wellos.simulator.behaviour import DAY_US
 from wellos.simulator.entries import FieldEntries
 from wellos.simulator.entry_table import write_entries
 from wellos.simulator.history_refresh import refreshing
+from wellos.storage.changes import days_of
 from wellos.storage.copy import copy_readings
 from wellos.storage.sql import query
 
@@ -198,7 +199,7 @@ def _store(conn: PgConnection, piece: _Piece, readings: Readings) -> int:
     try:
         with conn.transaction(), conn.cursor() as cursor:
             copy_readings(cursor, readings)
-            _add_to_ledger(conn, piece, readings.size)
+            _add_to_ledger(conn, piece, readings.size, days_of(readings))
             return readings.size
     except UniqueViolation:
         return _merge(conn, piece, readings)
@@ -210,16 +211,17 @@ def _merge(conn: PgConnection, piece: _Piece, readings: Readings) -> int:
         cursor.execute("CREATE TEMPORARY TABLE staged_history (LIKE readings) ON COMMIT DROP")
         copy_readings(cursor, readings, "staged_history")
         stored = cursor.execute(query("history_merge")).rowcount
-        _add_to_ledger(conn, piece, stored)
+        _add_to_ledger(conn, piece, stored, days_of(readings) if stored else [])
         return stored
 
 
-def _add_to_ledger(conn: PgConnection, piece: _Piece, rows: int) -> None:
+def _add_to_ledger(conn: PgConnection, piece: _Piece, rows: int, days: list[date]) -> None:
     values = {
         "spool": piece.spool_id,
         "seq": piece.seq,
         "connection": piece.connection_id,
         "rows": rows,
         "received_at": from_micros(piece.end_us),
+        "days": days,
     }
     conn.execute(query("history_ledger_add"), values)
