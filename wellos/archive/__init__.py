@@ -1,0 +1,1 @@
+"""Archiving days of readings: locks, exports, proofs and receipts."""
