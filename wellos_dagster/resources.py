@@ -1,4 +1,4 @@
-"""What assets and checks are given: the warm tier and the platform's clock, both as the settings say."""
+"""What assets and checks are given: the warm and hot tiers and the platform's clock, all as the settings say."""
 
 from contextlib import contextmanager
 from datetime import datetime
@@ -9,14 +9,15 @@ from psycopg import IsolationLevel
 
 from wellos.clock import pace
 from wellos.settings import load_settings
-from wellos.storage import warm
+from wellos.storage import hot, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
+    import redis
 
-__all__ = ["PlatformClock", "Warm"]
+__all__ = ["Hot", "PlatformClock", "Warm"]
 
 
 class Warm(dg.ConfigurableResource[None]):
@@ -32,6 +33,16 @@ class Warm(dg.ConfigurableResource[None]):
             if repeatable_read:
                 conn.isolation_level = IsolationLevel.REPEATABLE_READ
             yield conn
+
+
+class Hot(dg.ConfigurableResource[None]):
+    """The Redis of `WELLOS_REDIS_URL`: a client for as long as it is asked for."""
+
+    @contextmanager
+    def connect(self) -> "Iterator[redis.Redis]":
+        """Connect and check; ConfigurationError where none is set, UnreachableError where it does not answer."""
+        with hot.connect(load_settings()) as client:
+            yield client
 
 
 class PlatformClock(dg.ConfigurableResource[None]):

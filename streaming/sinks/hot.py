@@ -14,9 +14,9 @@ import numpy as np
 import redis
 
 from streaming.sinks.hot_latest import Latest
-from wellos.clock import seconds_until
 from wellos.storage import hot
-from wellos.storage.hot_records import decode_block, decode_segments, encode_block, encode_segments, keep_best
+from wellos.storage.hot_pack import SETTLE_US, pack_hour, ttl_s
+from wellos.storage.hot_records import encode_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,9 +29,6 @@ __all__ = ["HotSink"]
 
 _MESSAGE_ROWS = 20_000
 """A slow subscriber is cut off when too much waits for it: half a megabyte a message."""
-_SETTLE_US = 120_000_000
-"""An hour is packed once this much has passed since: what comes later is packed again."""
-_SHORTEST_TTL_S = 60
 _KEYS_A_CALL = 1000
 
 
@@ -115,7 +112,7 @@ class HotSink:
         if self._unlisted:
             self._list_open()
         now = self._clock.micros()
-        first, last = (now - self._window_us) // hot.HOUR_US, (now - _SETTLE_US) // hot.HOUR_US
+        first, last = (now - self._window_us) // hot.HOUR_US, (now - SETTLE_US) // hot.HOUR_US
         known = sorted(self._open.copy())
         self._open.difference_update(item for item in known if item[1] < first)
         self._timed.difference_update([item for item in self._timed.copy() if item[1] < first])
@@ -123,24 +120,15 @@ class HotSink:
 
     def pack(self, group: int, hour: int) -> bool:
         """Pack a closed hour with what came late; false when somebody wrote to it meanwhile: once more, later."""
-        open_key, hour_key = hot.open_key(group, hour), hot.hour_key(group, hour)
         self._open.discard((group, hour))
-        with self._made().pipeline() as pipe:
-            try:
-                pipe.watch(open_key, hour_key)  # type: ignore[no-untyped-call]
-                blocks = self._packed(pipe, group, hour)
-                if blocks:
-                    pipe.multi()
-                    pipe.hset(hour_key, items=blocks)
-                    pipe.expire(hour_key, self._ttl(hour))
-                    pipe.delete(open_key)
-                    pipe.execute()
-            except redis.RedisError as error:
-                self._open.add((group, hour))
-                if isinstance(error, redis.WatchError):
-                    return False
-                raise
-        return True
+        try:
+            packed = pack_hour(self._made(), group, hour, self._ttl(hour))
+        except redis.RedisError:
+            self._open.add((group, hour))
+            raise
+        if not packed:
+            self._open.add((group, hour))
+        return packed
 
     def close(self) -> None:
         """Close the connections; the next write opens others."""
@@ -183,7 +171,7 @@ class HotSink:
         """Queue the readings, sorted by tag, for their hours; return the (group, hour) of them."""
         now = self._clock.micros()
         oldest = (now // hot.HOUR_US) * hot.HOUR_US - self._window_us
-        closed = (now - _SETTLE_US) // hot.HOUR_US  # such a key is made anew after each packing
+        closed = (now - SETTLE_US) // hot.HOUR_US  # such a key is made anew after each packing
         kept = ordered["time"] >= oldest
         found = set()
         for group, hour, segment in encode_segments(ordered if kept.all() else ordered[kept]):
@@ -195,9 +183,7 @@ class HotSink:
         return found
 
     def _ttl(self, hour: int) -> int:
-        """Seconds until the hour has left the window for an hour, at the pace of the platform's clock."""
-        end = (hour + 2) * hot.HOUR_US + self._window_us
-        return max(_SHORTEST_TTL_S, round(seconds_until(self._clock, end)))
+        return ttl_s(self._clock, hour, self._settings.hot_hours)
 
     def _list_open(self) -> None:
         groups = sorted(
@@ -213,16 +199,3 @@ class HotSink:
                 pipe.exists(hot.open_key(group, hour))
             self._open.update(name for name, there in zip(part, pipe.execute(), strict=True) if there)
         self._unlisted = False
-
-    @staticmethod
-    def _packed(pipe: Any, group: int, hour: int) -> list[str | bytes]:  # noqa: ANN401 - as above
-        raw = pipe.get(hot.open_key(group, hour))
-        if raw is None:
-            return []
-        arrived = decode_segments(group, hour, raw)
-        tags = np.unique(arrived["tag_id"]).tolist()
-        blocks = pipe.hmget(hot.hour_key(group, hour), tags)
-        before = [decode_block(tag, hour, block) for tag, block in zip(tags, blocks, strict=True) if block]
-        best = keep_best(np.concatenate([*before, arrived]))
-        parts = np.split(best, np.flatnonzero(np.diff(best["tag_id"])) + 1)
-        return [item for part in parts for item in (str(part["tag_id"][0]), encode_block(hour, part))]

@@ -15,7 +15,7 @@ from wellos.clock import ScaledClock, WallClock, seconds_until
 from wellos.quality import Quality
 from wellos.readings import Readings, pack
 from wellos.settings import Settings, load_settings
-from wellos.storage import hot
+from wellos.storage import hot, hot_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,14 +142,14 @@ def test_an_hour_written_to_while_it_is_packed_loses_nothing(
     hour = NOW // hot.HOUR_US - 2
     age = NOW - hour * hot.HOUR_US
     sink.write("acme", of((1, age - 10, 1.0)))
-    packed, between = sink._packed, of((1, age - 11, 2.0))
+    packed, between = hot_pack._packed, of((1, age - 11, 2.0))
 
-    def disturbed(pipe: Any, group: int, number: int) -> list[str | bytes]:  # noqa: ANN401 - redis has no type for it
-        blocks = packed(pipe, group, number)
+    def disturbed(*arguments: Any) -> list[str | bytes]:  # noqa: ANN401 - redis has no type for its pipeline
+        blocks = packed(*arguments)
         sink.append(between)
         return blocks
 
-    monkeypatch.setattr(sink, "_packed", disturbed)
+    monkeypatch.setattr(hot_pack, "_packed", disturbed)
     assert not sink.pack(0, hour)
     monkeypatch.undo()
     assert hot.last_hours(client, [1], NOW - 3 * hot.HOUR_US, NOW)["value"].tolist() == [1.0, 2.0]

@@ -1,0 +1,41 @@
+"""When the tiers are looked after."""
+
+import dagster as dg
+
+from wellos_dagster.defs.tiering.hot_tier import hot_tier
+from wellos_dagster.defs.tiering.warm_tier import warm_tier
+
+__all__ = ["TIERING_JOBS", "TIERING_SCHEDULES"]
+
+hot_refresh_job = dg.define_asset_job(
+    "hot_refresh",
+    selection=dg.AssetSelection.assets(hot_tier),
+    description="Brings back hours that Redis lost, removes what has left its window, compares it with the warm tier.",
+)
+
+hot_refresh = dg.ScheduleDefinition(
+    "hourly_hot_refresh",
+    job=hot_refresh_job,
+    cron_schedule="7 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="At 7 minutes past every hour, when ingest has packed the hour before.",
+)
+
+tier_report_job = dg.define_asset_job(
+    "tier_report",
+    selection=dg.AssetSelection.assets(warm_tier),
+    description="What the tiers hold and cost.",
+)
+
+tier_report = dg.ScheduleDefinition(
+    "daily_tier_report",
+    job=tier_report_job,
+    cron_schedule="40 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="At 03:40 UTC, when what is archived and dropped in a night usually is.",
+)
+
+TIERING_JOBS = [hot_refresh_job, tier_report_job]
+TIERING_SCHEDULES = [hot_refresh, tier_report]
