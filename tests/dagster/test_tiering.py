@@ -96,3 +96,29 @@ def test_the_warm_tier_lists_its_days(field: PgConnection, instance: dg.DagsterI
     days = [row["day"] for row in found["day_table"] if row["day"]]
     assert days == ["2026-03-10", "2026-03-09", "2026-03-08"]
     assert found["bytes_per_reading"] > 30
+
+
+def test_platform_health_names_what_is_down(
+    field: PgConnection, instance: dg.DagsterInstance, client: redis.Redis
+) -> None:
+    assert client.ping()
+    found, result = materialise(instance, "platform_health_check", "platform_health")
+    checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert (checks["every_part_is_up"].passed, checks["every_part_is_up"].severity) == (
+        False,
+        dg.AssetCheckSeverity.ERROR,
+    )
+    assert "ingest is down" in (checks["every_part_is_up"].description or "")
+    states = {row["name"]: row["state"] for row in found["part_table"]}
+    assert (states["database"], states["redis"], states["dagster"]) == ("up", "up", "unset")
+    assert checks["runs_succeed"].passed
+    assert found["runs_failed_24h"] == 0
+
+    for number in range(3):
+        status = dg.DagsterRunStatus.FAILURE if number else dg.DagsterRunStatus.SUCCESS
+        instance.add_run(dg.DagsterRun(job_name="some", status=status))
+    found, result = materialise(instance, "platform_health_check", "platform_health")
+    checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert (found["runs_succeeded_24h"], found["runs_failed_24h"]) == (2, 2), "the first run of this test is one"
+    assert not checks["runs_succeed"].passed
+    assert field.closed is False

@@ -16,6 +16,7 @@ COMMANDS = {
     "up": "wellos.cli.up:up",
     "down": "wellos.cli.up:down",
     "status": "wellos.cli.status:status",
+    "health": "wellos.cli.health:health",
     "migrate": "wellos.cli.migrate:migrate",
     "fleet": "wellos.cli.fleet:fleet",
     "modbus": "wellos.cli.modbus:modbus",

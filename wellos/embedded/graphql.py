@@ -7,12 +7,16 @@ from typing import Any
 
 import httpx
 
-__all__ = ["DagsterHealth", "dagster_health"]
+__all__ = ["DagsterHealth", "dagster_health", "runs_ended"]
 
 _HEALTH = """
 { workspaceOrError { ... on Workspace { locationEntries { name loadStatus
       locationOrLoadError { __typename ... on PythonError { message } } } } }
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }
+"""
+_RUNS = """
+query($filter: RunsFilter!) { runsOrError(filter: $filter) {
+  __typename ... on Runs { count } ... on PythonError { message } } }
 """
 
 
@@ -43,8 +47,14 @@ def dagster_health(url: str) -> DagsterHealth:
     return DagsterHealth(location, f"no heartbeat of {', '.join(silent)}" if silent else "")
 
 
-def _ask(url: str, query: str) -> dict[str, Any]:
-    answer = httpx.post(f"{url}/graphql", json={"query": query}, timeout=20)
+def runs_ended(url: str, status: str, since: float) -> int:
+    """Return how many runs ended with a status since a moment (seconds since 1970); httpx.HTTPError, KeyError."""
+    wanted = {"statuses": [status], "updatedAfter": since}
+    return int(_ask(url, _RUNS, filter=wanted)["runsOrError"]["count"])
+
+
+def _ask(url: str, query: str, **variables: object) -> dict[str, Any]:
+    answer = httpx.post(f"{url}/graphql", json={"query": query, "variables": variables}, timeout=20)
     answer.raise_for_status()
     said = answer.json()
     if not said.get("data"):

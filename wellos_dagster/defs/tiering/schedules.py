@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from wellos_dagster.defs.tiering.health import platform_health
 from wellos_dagster.defs.tiering.hot_tier import hot_tier
 from wellos_dagster.defs.tiering.warm_tier import warm_tier
 
@@ -37,5 +38,19 @@ tier_report = dg.ScheduleDefinition(
     description="At 03:40 UTC, when what is archived and dropped in a night usually is.",
 )
 
-TIERING_JOBS = [hot_refresh_job, tier_report_job]
-TIERING_SCHEDULES = [hot_refresh, tier_report]
+health_job = dg.define_asset_job(
+    "platform_health_check",
+    selection=dg.AssetSelection.assets(platform_health),
+    description="Asks every part of the platform how it is.",
+)
+
+health = dg.ScheduleDefinition(
+    "platform_health_every_15_min",
+    job=health_job,
+    cron_schedule="*/15 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every quarter of an hour.",
+)
+
+TIERING_JOBS = [health_job, hot_refresh_job, tier_report_job]
+TIERING_SCHEDULES = [health, hot_refresh, tier_report]
