@@ -1,5 +1,63 @@
 """The one read across hot, warm and cold: typed results that say where they came from."""
 
-from wellos.query.provenance import Part, Provenance, Result
+from __future__ import annotations
 
-__all__ = ["Part", "Provenance", "Result"]
+import atexit
+import threading
+from typing import TYPE_CHECKING
+
+from wellos.query.provenance import Part, Provenance, Result
+from wellos.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from wellos.query.reader import Reader
+
+__all__ = ["Part", "Provenance", "Result", "default_reader", "readings"]
+
+_lock = threading.Lock()
+_reader: Reader | None = None
+
+
+def default_reader() -> Reader:
+    """Return the reader of this process, of the settings when it was first asked for; it is closed at exit."""
+    global _reader  # noqa: PLW0603 - one a process, as its connections are
+    with _lock:
+        if _reader is None:
+            from wellos.query.reader import Reader  # noqa: PLC0415 - Polars: half a second that few importers need pay
+
+            _reader = Reader(load_settings())
+            atexit.register(_reader.close)
+        return _reader
+
+
+def readings(  # noqa: PLR0913 - what can be asked
+    tenant: str,
+    well: str,
+    tags: str | Sequence[str] | None,
+    start: datetime,
+    end: datetime,
+    interval: str | None = None,
+    quality: str | Collection[str] | None = None,
+    *,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Result:
+    """Read tags of a well (None: all of them) over [start, end), from whatever tiers hold that range.
+
+    `interval`: raw, 15s, 1min, 5min, 1hour, 1day, 1week or 1month; None takes what fits the range: up to a day raw, 7
+    days 1min, 30 days 1hour, else 1day. Times are aware. Buckets are whole: those that touch the range.
+
+    Columns, by time and tag: of raw `time, tag, value, quality, status`; of buckets `time` (their start), `tag, n,
+    n_good, n_uncertain, n_bad, avg, min, max, first, last, stddev`, values over GOOD readings, null without one.
+    `quality`: which raw readings to return, GOOD and UNCERTAIN when it is not given; a BAD value says nothing.
+
+    An answer of more than WELLOS_QUERY_MAX_ROWS rows is refused, and the interval that would do is named; `limit` asks
+    for pages instead: give the `next` of one as the `cursor` of the next.
+
+    Raises ConfigurationError for names the registry does not know and for all else that the caller must correct;
+    UnreachableError for the database; ColdError, ColdRetryError or DamagedCopyError for the archive; MovedError.
+    """
+    return default_reader().readings(tenant, well, tags, start, end, interval, quality, limit=limit, cursor=cursor)

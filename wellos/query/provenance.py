@@ -19,7 +19,7 @@ Tier = Literal["hot", "warm", "cold", "overlay"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One stretch of the answer: where it was read."""
+    """One stretch of the answer, [start, end): where it was read."""
 
     tier: Tier
     relation: str
@@ -27,24 +27,30 @@ class Part:
     start: datetime
     end: datetime
     rows: int
-    bytes_scanned: int
-    cached: bool
-    milliseconds: float
+    """Rows read of this stretch: before rolling up, and before qualities that were not asked for are left out."""
+    bytes_scanned: int = 0
+    cached: bool = False
+    cacheable: bool = False
+    """Of closed days that are watched: the cache may hold it. What is still being written never is."""
+    milliseconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Of a whole answer; `parts` are in order of time and have neither gap nor overlap."""
+    """Of a whole answer; `parts` are in order of time, without gap or overlap.
+
+    An overlay part lies over the cold part before it: it says how many late readings were merged into that stretch.
+    """
 
     parts: tuple[Part, ...]
     rows: int
-    watermark: datetime | None
+    watermark: datetime
     """Everything with an earlier source time that was committed when the query began is in the answer."""
     milliseconds: float
 
     @property
     def tiers(self) -> tuple[Tier, ...]:
-        """The tiers that answered, each once, hottest last."""
+        """The tiers that answered, each once, in order of time: the hottest last."""
         return tuple(dict.fromkeys(part.tier for part in self.parts))
 
     @property
@@ -59,8 +65,9 @@ class Provenance:
 
     @property
     def cache_hit(self) -> bool:
-        """Whether every part that may be cached was."""
-        return bool(self.parts) and all(part.cached for part in self.parts if part.tier != "hot")
+        """Whether all that may be cached was, and there was any."""
+        may = [part for part in self.parts if part.cacheable]
+        return bool(may) and all(part.cached for part in may)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,8 @@ class Result:
 
     frame: pl.DataFrame
     provenance: Provenance
+    next: str | None = None
+    """Cursor of the page after this one; None: there is none, or no `limit` was given."""
 
     def __iter__(self) -> Iterator[pl.DataFrame | Provenance]:
         """Unpack into (frame, provenance)."""

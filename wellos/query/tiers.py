@@ -1,0 +1,166 @@
+"""Reads one stretch from one tier: PostgreSQL by binary COPY, the archive with its overlay."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psycopg import sql
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from wellos.clock import to_micros
+from wellos.errors import ConfigurationError, Problem
+from wellos.query.frames import BUCKETS, buckets_frame
+from wellos.readings import empty
+from wellos.storage import warm
+from wellos.storage.cold import ColdError
+from wellos.storage.copy import decode_columns, iter_readings
+from wellos.storage.hot_records import keep_best
+from wellos.storage.sql import query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date, datetime
+
+    import polars as pl
+
+    from wellos.query.names import Scope
+    from wellos.readings import Readings
+    from wellos.settings import Settings
+    from wellos.storage.cold import ColdStore
+    from wellos.storage.warm import PgConnection
+
+__all__ = ["Cold", "ColdFound", "TooManyError", "Warm"]
+
+_CONNECTIONS = 8
+_PATIENCE_S = 10.0
+_KINDS = {"time": "i8", "tag_id": "i4"}
+
+
+class TooManyError(ConfigurationError):
+    """An answer turned out longer than was to be expected, and than is allowed."""
+
+    def __init__(self, most: int) -> None:
+        """Name the limit and what to do."""
+        remedy = "Ask for a coarser interval, fewer tags or less time, or for pages with limit="
+        message = f"gives more than {most:,} rows, the most in one answer (WELLOS_QUERY_MAX_ROWS)"
+        super().__init__([Problem(message, remedy, field="interval")])
+
+
+class Warm:
+    """A few connections to the database, opened when they are needed. Threads may share it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool: ConnectionPool[PgConnection] | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator[PgConnection]:
+        """Lend a connection in autocommit mode, in UTC; UnreachableError as of `wellos.storage.warm.connect`."""
+        pool = self._opened()
+        try:
+            conn = pool.getconn(_PATIENCE_S)
+        except PoolTimeout:
+            warm.connect(self._settings).close()  # says what is wrong
+            raise
+        try:
+            yield conn
+        finally:
+            pool.putconn(conn)
+
+    def readings(self, tag_ids: Sequence[int], start: datetime, end: datetime, most: int) -> Readings:
+        """Return what `readings` has of these tags, in no order; ConfigurationError beyond `most` rows."""
+        found, rows = [empty()], 0
+        with self.connection() as conn:
+            for piece in iter_readings(conn, tag_ids, to_micros(start), to_micros(end)):
+                rows += len(piece)
+                if rows > most:
+                    raise TooManyError(most)
+                found.append(piece)
+        return np.concatenate(found)
+
+    def buckets(self, relation: str, tag_ids: Sequence[int], start: datetime, end: datetime) -> pl.DataFrame:
+        """Return the buckets of these tags that an aggregate has, as a frame of `frames.BUCKETS`, in no order."""
+        text = sql.SQL(query("query_buckets")).format(relation=sql.Identifier(relation))
+        kinds = {name: _KINDS.get(name, "i8" if name.startswith("n") else "f8") for name in BUCKETS}
+        span = {"tags": list(tag_ids), "start": start, "end": end}
+        with self.connection() as conn, conn.cursor() as cursor, cursor.copy(text, span) as copy:
+            stream = b"".join(copy)
+        return buckets_frame(decode_columns(stream, kinds))
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def _opened(self) -> ConnectionPool[PgConnection]:
+        with self._lock:
+            if self._pool is None:
+                warm.connect(self._settings).close()  # a wrong address is one clear error, not a timeout
+                url = self._settings.database_url
+                assert url is not None  # noqa: S101 - connect has refused that
+                self._pool = ConnectionPool(
+                    url.get_secret_value(),
+                    min_size=1,
+                    max_size=_CONNECTIONS,
+                    open=True,
+                    configure=_configure,
+                    kwargs={"autocommit": True, "client_encoding": "UTF8", "fallback_application_name": "wellos query"},
+                    name="wellos query",
+                )
+            return self._pool
+
+
+def _configure(conn: PgConnection) -> None:
+    conn.execute("SET TIME ZONE 'UTC'")
+
+
+@dataclass(frozen=True, slots=True)
+class ColdFound:
+    """Readings of dropped days, and what they were made from."""
+
+    readings: Readings
+    store: str
+    rows: int
+    """Of the archive."""
+    late: int
+    """Of the overlay."""
+    bytes_scanned: int
+
+
+class Cold:
+    """The archive and its overlay, opened when a dropped day is asked for. Threads may share it."""
+
+    def __init__(self, warm: Warm, store: ColdStore | None) -> None:
+        self._warm, self._store = warm, store
+        self._lock = threading.Lock()
+
+    def readings(self, scope: Scope, days: Sequence[date], start: datetime, end: datetime, most: int) -> ColdFound:
+        """Return what the archive has of [start, end) in these dropped days, and what came for them since.
+
+        Of one tag and time the better quality is kept, then what was received later. ColdError; DamagedCopyError.
+        """
+        store = self._opened()
+        cold = store.read(scope.tenant, scope.tag_ids, to_micros(start), to_micros(end), days)
+        late = self._warm.readings(scope.tag_ids, start, end, most)
+        readings = keep_best(np.concatenate([cold.readings, late])) if len(late) else cold.readings
+        return ColdFound(readings, store.name, len(cold.readings), len(late), cold.bytes_scanned)
+
+    def close(self) -> None:
+        """Let the store go."""
+        with self._lock:
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def _opened(self) -> ColdStore:
+        with self._lock:
+            if self._store is None:
+                raise ColdError("a dropped day was asked for, and no archive is open: give the Reader one")
+            return self._store
