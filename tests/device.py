@@ -26,7 +26,7 @@ tenants:
 _CONNECTION = """
       - name: plc-%d
         protocol: modbus
-        config: {host: 127.0.0.1, port: %d, timeout_s: 0.5}
+        config: {host: 127.0.0.1, port: %d, timeout_s: 30}
         tags:
           - {name: p%d, well: A-1, address: "1:holding:0:uint16", interval_s: 0.2, high: 65535}
 """
@@ -56,7 +56,7 @@ def device() -> Iterator[RawPeer]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(90)
     try:
         yield found[0]
     finally:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wellos.clock import Clock
 
 TENANT = UUID(int=7)
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def free_port() -> int:

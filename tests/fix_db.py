@@ -117,7 +117,7 @@ def _close_to_others(server: str, name: str) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
         gone = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while connection.execute(gone, (name,)).fetchone() != (0,):
             assert time.monotonic() < deadline, f"sessions remain in {name}"
             time.sleep(0.05)

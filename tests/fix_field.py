@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 COLUMNS = ("P-PDG", "P-TPT", "T-TPT", "P-MON-CKP", "T-JUS-CKP", "P-JUS-CKGL", "T-JUS-CKGL", "QGL")
 Tag = tuple[str, str]
 Seen = dict[Tag, list[tuple[int, float | None]]]
@@ -46,7 +46,7 @@ class FieldReader:
 
     async def opcua(self, url: str) -> Client:
         """Subscribe to every variable of every well, each new time stamp wanted."""
-        client = Client(url, timeout=20)
+        client = Client(url, timeout=90)
         await client.connect()
         index = await client.get_namespace_index("urn:wellos:field")
         nodes = [

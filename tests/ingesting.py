@@ -60,7 +60,7 @@ class IngestProcess:
 
     def get(self, path: str) -> int:
         try:
-            return httpx.get(self.address + path).status_code
+            return httpx.get(self.address + path, timeout=60).status_code
         except (httpx.TransportError, FileNotFoundError):
             return 0
 
@@ -69,7 +69,7 @@ class IngestProcess:
         return str(json.loads((self.folder / "ingest.json").read_text())["url"])
 
     def metric(self, name: str) -> float:
-        lines = httpx.get(self.address + "/metrics").text.splitlines()
+        lines = httpx.get(self.address + "/metrics", timeout=60).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     def signal(self, number: signal.Signals) -> None:
@@ -81,7 +81,7 @@ class IngestProcess:
             self.process.kill()
             self.process.wait()
 
-    def stop(self, within_s: float = 30) -> int:
+    def stop(self, within_s: float = 90) -> int:
         """Stop in order."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -122,7 +122,7 @@ def simulated_field(folder: Path, mqtt_url: str, clock: str) -> Iterator[bytes]:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log)
     try:
         ready = folder / "ready.json"
-        eventually(lambda: ready.exists() and json.loads(ready.read_text()).get("state") == "serving", 60)
+        eventually(lambda: ready.exists() and json.loads(ready.read_text()).get("state") == "serving")
         yield (folder / "fleet.yaml").read_bytes()
     finally:
         process.terminate()

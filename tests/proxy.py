@@ -38,6 +38,8 @@ class _Link:
             while data := self._client.recv(1 << 16):
                 if self._proxy.swallow and self._proxy.swallow in data:
                     self._losing, self._proxy.swallow = True, b""
+                if self._proxy.cuts_within(data):
+                    break
                 if not self._proxy.silent:
                     self._server.sendall(data)
         self.cut()
@@ -63,12 +65,27 @@ class Proxy:
         self.swallow = b""
         self.swallowed = 0
         self.silent = False
+        self.sent = 0
+        """Bytes from clients so far."""
+        self.cut_at: int | None = None
+        """The link that brings `sent` to this is cut before the server has what brought it there."""
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
 
+    def cuts_within(self, data: bytes) -> bool:
+        """Count what a client sent, and tell whether the link is to be cut before it."""
+        with self._lock:
+            self.sent += len(data)
+            if self.cut_at is None or self.sent < self.cut_at:
+                return False
+            self.cut_at = None
+            return True
+
     def cut(self) -> int:
         """Cut every link now and return how many there were."""
-        links, self._links = self._links, []
+        with self._lock:
+            links, self._links = self._links, []
         for link in links:
             link.close()
         return len(links)
@@ -89,7 +106,9 @@ class Proxy:
                 except OSError:  # the server is away: so is its address
                     client.close()
                     continue
-                self._links.append(_Link(self, client, server))
+                link = _Link(self, client, server)
+                with self._lock:
+                    self._links.append(link)
 
 
 @contextlib.contextmanager

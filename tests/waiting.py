@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def eventually(check: Callable[[], bool], timeout_s: float = 30) -> None:
+def eventually(check: Callable[[], bool], timeout_s: float = 90) -> None:
     """Return once `check()` is true; AssertionError when it never comes true."""
     deadline = time.monotonic() + timeout_s
     while not check():

@@ -185,7 +185,7 @@ async def test_an_error_of_the_pipeline_is_not_a_lost_connection(peer: Peer) -> 
     broken = Broken()
     session = Session(peer.connection, status, broken, WallClock())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await broken.until(lambda: status.state == "connected" or session.task.done())
             if not session.task.done():
                 await peer.produce(5)

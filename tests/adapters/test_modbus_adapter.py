@@ -191,7 +191,8 @@ async def test_a_device_failure_is_bad_for_the_poll_only() -> None:
 async def test_a_silent_unit_is_bad_and_the_others_go_on() -> None:
     async with device() as one:
         one.mute = {2}
-        connection = connection_to(one.port, "1:holding:5:uint16", "2:holding:5:uint16", timeout_s=0.15, retries=0)
+        units = {2: {"timeout_s": 0.15, "retries": 0}}
+        connection = connection_to(one.port, "1:holding:5:uint16", "2:holding:5:uint16", units=units)
         collector = Collector()
         async with running(connection, collector):
             await collector.until(lambda: len(collector.deliveries) >= 4)

@@ -63,7 +63,7 @@ async def server(*arguments: str) -> AsyncIterator[list[str]]:
 
     reading = asyncio.create_task(keep(process.stdout))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await until(lambda: "ready" in printed, 0.02)
         yield printed
     finally:

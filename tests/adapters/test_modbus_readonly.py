@@ -67,11 +67,12 @@ async def test_a_server_is_asked_for_reads_only() -> None:
         addresses = [
             f"{unit}:{table}:{place}:{kind}" for unit in (1, 3) for table, kind in TABLES for place in (2, 3, 30)
         ]
-        connection = connection_to(one.port, *addresses, timeout_s=0.05, retries=0, interval_s=0.05)
+        units = {3: {"timeout_s": 0.05, "retries": 0}}
+        connection = connection_to(one.port, *addresses, units=units, interval_s=0.05)
         collector = Collector()
         async with running(connection, collector) as session:
             await collector.until(lambda: len(collector.deliveries) >= 4)
-            assert await session.adapter.change(connection_to(one.port, *addresses[:3], timeout_s=0.05))
+            assert await session.adapter.change(connection_to(one.port, *addresses[:3], units=units))
             await collector.until(lambda: len(collector.deliveries) >= 8)
         assert {function for _, function, _, _ in one.requests} == {1, 2, 3, 4}
 

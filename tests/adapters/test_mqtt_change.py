@@ -23,7 +23,7 @@ ASKED = {"spBv1.0/LG/NCMD/N", "spBv1.0/LH/NCMD/M"}
 
 async def arrives(source: Publisher, collector: Collector, topic: str, value: float) -> None:
     """Publish until it is delivered: nobody knows when the broker has taken a subscription."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not any(value in one.readings["value"] for one in collector.deliveries):
             await source.publish(topic, {"value": value, "time": FIRST_S + value})
             await asyncio.sleep(0.02)

@@ -126,7 +126,7 @@ async def test_every_policy(tmp_path: Path, folder: TrustFolder, policy: str, mo
 
 async def test_a_killed_server_is_found_again_and_its_history_is_read(tmp_path: Path) -> None:
     collector, status, port = Collector(), Status(), free_port()
-    wanted = connection_to(port, "pressure", "flow", security_mode="None", history_margin_s=0.5, watchdog_s=5.0)
+    wanted = connection_to(port, "pressure", "flow", security_mode="None", history_margin_s=0.5, watchdog_s=30.0)
     async with peer(tmp_path / "peer", port), running(wanted, collector, status):
         await collector.until(lambda: status.state == "connected" and len(collector.readings) >= 2)
         heard = status.heard_us

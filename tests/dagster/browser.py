@@ -57,7 +57,7 @@ class Page:
         )
         assert found, f"nothing to click says {words!r} in:\n{self.text()}"
 
-    def wait_for(self, *words: str, seconds: float = 60) -> str:
+    def wait_for(self, *words: str, seconds: float = 120) -> str:
         """Wait until the page shows all the words; the test fails with what it shows when it does not."""
         deadline = time.monotonic() + seconds
         while True:
@@ -76,7 +76,7 @@ class Page:
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "method": method, "params": arguments}))
         while True:
-            answer = json.loads(self._socket.recv(timeout=30))
+            answer = json.loads(self._socket.recv(timeout=90))
             if answer.get("id") == number:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
@@ -96,13 +96,13 @@ def open_browser(folder: Path) -> Iterator[Page]:
         )
         try:
             port_file = folder / "profile" / "DevToolsActivePort"
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 90
             while not (port_file.exists() and port_file.read_text().count("\n") >= 1):
                 assert process.poll() is None, (folder / "chromium.log").read_text(errors="replace")
                 assert time.monotonic() < deadline, "Chromium did not open its port"
                 time.sleep(0.1)
             port = port_file.read_text().split()[0]
-            tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", timeout=10).json()
+            tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", timeout=60).json()
             address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
             with connect(address, max_size=None, compression=None) as socket:
                 yield Page(socket)

@@ -38,7 +38,7 @@ class Webserver:
 
     def query(self, text: str, **variables: object) -> Any:  # noqa: ANN401 - JSON
         """Ask GraphQL; an error of it fails the test."""
-        answer = httpx.post(f"{self.url}/graphql", json={"query": text, "variables": variables}, timeout=30).json()
+        answer = httpx.post(f"{self.url}/graphql", json={"query": text, "variables": variables}, timeout=90).json()
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
@@ -104,8 +104,8 @@ def dagster_servers(folder: Path, *, database_url: str, dagster_database_url: st
         for name, (program, *arguments) in commands.items():
             stack.enter_context(_child(folder, name, [sys.executable, "-m", program, *arguments], environment))
             if name == "code-server":
-                wait_for(lambda: _listening(code_port), 120, lambda: _log(folder, "code-server"))
-        wait_for(lambda: _ready(server), 120, lambda: "\n".join(_log(folder, name) for name in commands))
+                wait_for(lambda: _listening(code_port), 300, lambda: _log(folder, "code-server"))
+        wait_for(lambda: _ready(server), 300, lambda: "\n".join(_log(folder, name) for name in commands))
         yield server
 
 
@@ -144,7 +144,7 @@ def _child(folder: Path, name: str, command: list[str], environment: Mapping[str
         finally:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

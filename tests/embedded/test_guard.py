@@ -57,13 +57,13 @@ def test_output_goes_to_the_log_and_the_status_is_the_servers(tmp_path: Path) ->
     log = tmp_path / "log"
     child = Child(python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)", log))
     with pytest.raises(ChildDied, match="failed with status 7"):
-        child.wait(20)
+        child.wait(90)
     assert set(log.read_text().split()) == {"out", "err"}
 
 
 def test_a_program_that_is_not_there_is_said_in_the_log(tmp_path: Path) -> None:
     with pytest.raises(ChildDied, match="cannot start /nowhere/server"):
-        Child(Spec("test", ("/nowhere/server",), tmp_path / "log")).wait(20)
+        Child(Spec("test", ("/nowhere/server",), tmp_path / "log")).wait(90)
 
 
 def test_stop_ends_the_whole_tree(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_stop_ends_the_whole_tree(tmp_path: Path) -> None:
     tree = [child.pid, *descendants(child.pid)]
     assert len(tree) == 4
     child.stop()
-    assert not [pid for pid in tree if psutil.pid_exists(pid)]
+    eventually(lambda: not [pid for pid in tree if psutil.pid_exists(pid)])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "terminated"])

@@ -146,7 +146,7 @@ def test_mosquitto_keeps_a_session_over_a_restart(own_mqtt_broker: RunningServer
     publisher = client_of(own_mqtt_broker, "publisher")
     publisher.loop_start()
     for number in range(2000):
-        publisher.publish("a/b", str(number), qos=1).wait_for_publish(10)
+        publisher.publish("a/b", str(number), qos=1).wait_for_publish(90)
     publisher.disconnect()
     publisher.loop_stop()
     own_mqtt_broker.stop()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from wellos.settings import Settings
 
 SECRET = "s3cret-Pa55"
-LONGEST_S = 10
 
 
 @contextmanager
@@ -84,14 +83,12 @@ def test_a_closed_port(setting: str, tmp_path: Path) -> None:
 
 
 @every_setting
-@pytest.mark.timeout(LONGEST_S)
 def test_a_peer_that_hangs(setting: str, tmp_path: Path) -> None:
     with peer(None) as port:
         refused(tmp_path, setting, URLS[setting] % port)
 
 
 @every_setting
-@pytest.mark.timeout(LONGEST_S)
 def test_a_peer_of_another_kind(setting: str, tmp_path: Path) -> None:
     answer = b"SSH-2.0-OpenSSH_9.2\r\n" if setting == "dagster_url" else b"HTTP/1.1 400 Bad Request\r\n\r\n"
     with peer(answer) as port:

@@ -13,7 +13,7 @@ from tests.appender import frame_of, opened
 from tests.disks import strace
 from wellos.spool_format import Frame
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 ROOT = Path(__file__).parents[2]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import PgConnection
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 
 def test_a_full_disk_stops_intake_but_not_the_drain_and_opens_again(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wellos.embedded.server import RunningServer
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 
 def more(running: Feeding, deliveries: int) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wellos.embedded.server import RunningServer
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 
 def test_ingest_killed_many_times(db: PgConnection, database_url: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from wellos.spool_format import Frame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 ROOT = Path(__file__).parents[2]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import PgConnection
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.fault
 
 IN_ORDER = """
 SELECT count(*) FILTER (WHERE back), count(*), min(seq), max(seq)
@@ -53,7 +53,7 @@ class Source:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not check():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wellos.clock import Clock
     from wellos.storage.warm import PgConnection
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 LEASE_S = 3.0
 SPEED = 60
 
@@ -92,7 +92,10 @@ def one_poll_an_interval(db: PgConnection) -> None:
 
 
 def one_reader_at_a_time(db: PgConnection, clock: Clock, until: datetime) -> None:
-    """Check that what is stored of a connection was received by the instance whose term it then was."""
+    """Check that what is stored of a connection was received by the instance whose term it then was.
+
+    Not over MQTT: a broker hands a message to one session alone, so whoever has it stores it, as the fence lets it.
+    """
     assert isinstance(clock, ScaledClock)
     terms: dict[int, list[tuple[int, UUID]]] = defaultdict(list)
     for connection_id, spool, at in db.execute(
@@ -101,8 +104,8 @@ def one_reader_at_a_time(db: PgConnection, clock: Clock, until: datetime) -> Non
         began = clock.start_us + round((to_micros(at) - clock.anchor_us) * clock.speed)
         terms[connection_id].append((began, spool))
     frames = db.execute(
-        """SELECT connection_id, spool_id, received_at FROM ingest_ledger
-           WHERE rows > poisoned AND received_at < %s ORDER BY received_at""",
+        """SELECT connection_id, spool_id, received_at FROM ingest_ledger JOIN scada_connections USING (connection_id)
+           WHERE rows > poisoned AND received_at < %s AND protocol <> 'mqtt' ORDER BY received_at""",
         (until,),
     ).fetchall()
     assert len(frames) > 50
@@ -155,9 +158,9 @@ def test_one_is_killed_and_one_joins(tmp_path: Path, database_url: str, db: PgCo
         eventually(watch.all_read)
         second.kill()
         third.start()
-        eventually(lambda: watch.shared_by(first, third), 15)
+        eventually(lambda: watch.shared_by(first, third))
         eventually(watch.all_read)
-        assert running_of([first, third]) == watch.connections()
+        eventually(lambda: running_of([first, third]) == watch.connections())
         second.start()  # stores what its spool still holds, and takes its share again
         eventually(lambda: watch.shared_by(first, second, third))
         eventually(watch.all_read)

@@ -212,13 +212,13 @@ def test_the_same_tags_again_cost_no_exchange(sink: HotSink, client: redis.Redis
 def test_messages_are_numbered_and_whole(sink: HotSink, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as subscriber:
         subscriber.subscribe(hot.channel("acme"))
-        subscriber.get_message(timeout=5)
+        subscriber.get_message(timeout=60)
         batch = of((3, 1, 1.0), (1, 2, 2.0), (3, 9, 3.0))
         sink.write("acme", batch)
         sink.write("acme", np.tile(batch, 10_000))
         parts = []
         for sequence in (1, 2, 3):
-            raw = subscriber.get_message(timeout=5)
+            raw = subscriber.get_message(timeout=60)
             assert raw is not None
             message = hot.decode_message(raw["data"])
             assert message.sequence == sequence

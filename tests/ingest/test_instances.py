@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import PgConnection
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 
 def test_at_the_maximum_and_joined_by_another(

@@ -161,7 +161,7 @@ async def test_a_full_spool_sheds_polls_makes_acknowledged_sources_wait_and_resu
         sink = WarmSink(load_settings(database_url=database_settings.database_url), rig.journal.spool_id, CLOCK)
         rig.drain = Drain(rig.journal, sink, CLOCK, rig.counters, 5000)
         draining = asyncio.create_task(rig.drain.run())
-        await asyncio.wait_for(waiting, 30)
+        await asyncio.wait_for(waiting, 90)
         await rig.intake.settled()
         await rig.drain.caught_up()
         await rig.intake.emit(Delivery(1, CLOCK.micros(), batch(1, 20_000_000, 10)))

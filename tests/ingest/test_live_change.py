@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wellos.clock import Clock
     from wellos.storage.warm import PgConnection
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 Key = tuple[str, str]
 SPEED = 60
 # A poll may be late on a busy machine, where a second is a minute here.
@@ -71,6 +71,11 @@ def sent(field: Field, after_us: int, until_us: int) -> dict[Key, set[int]]:
     return found
 
 
+def missing(expected: dict[Key, set[int]], found: dict[Key, set[int]]) -> set[Key]:
+    """Tags of which not all that was sent is stored."""
+    return {key for key, times in expected.items() if times - found[key]}
+
+
 def beyond(clock: Clock, seconds: float) -> int:
     """Wait for so many seconds of platform time, and return what it is then."""
     time.sleep(seconds / SPEED)
@@ -101,15 +106,16 @@ def test_unchanged_tags_never_stop(tmp_path: Path, database_url: str, db: PgConn
         changed = clock.micros()
         eventually(lambda: names(document, -1) <= stored(db, changed).keys())
         ended = beyond(clock, 60)
-        beyond(clock, 120)
+        touched = names(document, -1) | names(document, 0) | names(document, 1)
+        expected = {
+            key: times for key, times in sent(Field(seed=1, wells=12), began, ended).items() if key not in touched
+        }
+        assert sum(map(len, expected.values())) > 200
+        # What a source sends late on a busy machine comes; what was lost never does.
+        eventually(lambda: not missing(expected, stored(db)))
         assert process.metric("scada_connection_restarts_total") == 0
         assert not process.logged("connection lost")
         assert not [item for item in process.events() if "a new start" in item["event"]]
         assert db.execute(_LOST).fetchall() == gaps
         assert process.stop() == 0
-    touched = names(document, -1) | names(document, 0) | names(document, 1)
-    expected, found = sent(Field(seed=1, wells=12), began, ended), stored(db)
-    assert sum(map(len, expected.values())) > 300
-    missing = {key: times - found[key] for key, times in expected.items() if key not in touched}
-    assert not {key: times for key, times in missing.items() if times}
     assert not names(document, 0) & stored(db, ended).keys()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from wellos.embedded.server import RunningServer
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 ROOT = Path(__file__).parents[2]
 _FLEET = """
 version: 1
@@ -99,7 +99,7 @@ class Ingest:
 
     def get(self, path: str) -> int:
         try:
-            return httpx.get(self.address + path).status_code
+            return httpx.get(self.address + path, timeout=60).status_code
         except httpx.TransportError:
             return 0
 
@@ -108,7 +108,7 @@ class Ingest:
         return str(json.loads((self.folder / "ingest.json").read_text())["url"])
 
     def metric(self, name: str) -> float:
-        lines = httpx.get(self.address + "/metrics").text.splitlines()
+        lines = httpx.get(self.address + "/metrics", timeout=60).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     def publish(self, count: int, tags: int = 4) -> None:
@@ -119,7 +119,7 @@ class Ingest:
             last = self.client.publish(f"{self.name}/t{tag}", body, qos=1)
             self.sent[tag, moment] = value
         assert last is not None
-        last.wait_for_publish(30)
+        last.wait_for_publish(90)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -130,7 +130,7 @@ class Ingest:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(5)
+        return self.process.wait(90)
 
     def close(self) -> None:
         if self.process is not None:
@@ -148,9 +148,9 @@ class Ingest:
 
     def wait_until_stored(self, db: PgConnection) -> None:
         try:
-            eventually(lambda: self.all_stored(db), 60)
+            eventually(lambda: self.all_stored(db))
         except AssertionError:
-            metrics = httpx.get(self.address + "/metrics").text
+            metrics = httpx.get(self.address + "/metrics", timeout=60).text
             missing = sorted(value for key, value in self.sent.items() if key not in self.stored(db))
             pytest.fail(f"{len(missing)} missing: {missing[:20]}\n{metrics}\n{self.log.read_text()}")
 
@@ -222,7 +222,7 @@ def test_redis_gone_and_back(ingest: Ingest, db: PgConnection, own_redis: Runnin
             found = hot.last_hours(client, tags, 0 + min(t for _, t in ingest.sent), max(t for _, t in ingest.sent) + 1)
             return len(found) >= 80
 
-        eventually(filled, 60)
+        eventually(filled)
         ingest.wait_until_stored(db)
         newest: dict[int, Any] = dict(db.execute("SELECT tag_id, max(time) FROM readings GROUP BY 1").fetchall())
         eventually(lambda: len(hot.latest(client, "acme", tags)) == 4)

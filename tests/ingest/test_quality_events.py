@@ -76,7 +76,7 @@ class Process:
             await self.intake.emit(Delivery(1, self.clock.now_us, readings))
             await self.intake.settled()
             self.drain.wake()
-        await asyncio.wait_for(self.drain.caught_up(), 20)
+        await asyncio.wait_for(self.drain.caught_up(), 90)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -79,7 +79,7 @@ class Rig:
         self.delivered.append(delivery.connection_id)
 
     async def until(self, check: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not check():  # noqa: ASYNC110 - what it waits for are counters, not events
                 await asyncio.sleep(0.002)
 
@@ -152,7 +152,7 @@ async def test_a_connection_that_was_taken_away_is_not_tried_again() -> None:
     taken = asyncio.Event()
     rig.supervisor = Supervisor(rig.emit, WallClock(), rig.counters, {}, confirm=confirm)
     await rig.supervisor.apply([connection(1, flaky=True)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await taken.wait()
     await rig.supervisor.apply([])
     assert len(Source.built) == 3

@@ -276,7 +276,7 @@ def told(listener: PgConnection) -> list[list[int]]:
     """Return the payloads so far: a marker sent now comes after them."""
     listener.execute("NOTIFY wellos_registry, 'null'")
     payloads = []
-    for message in listener.notifies(timeout=10):
+    for message in listener.notifies(timeout=90):
         if (ids := json.loads(message.payload)) is None:
             break
         payloads.append(ids)

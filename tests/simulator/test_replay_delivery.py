@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,14 +66,22 @@ def small_folder(folder: Path) -> Path:
     return folder
 
 
-async def read_all(options: Options, mqtt_url: str, tmp_path: Path, reader: FieldReader) -> ReadyFile:
-    """Play everything into a reader on each protocol; return the ready file as it was at the end."""
+def arrived(reader: FieldReader, wanted: Seen) -> bool:
+    """Tell whether the last reading of every tag has come, which is the last to come."""
+    found = reader.plain() | reader.sparkplug("DDATA") | reader.seen
+    return all(readings[-1] in found.get(tag, ()) for tag, readings in wanted.items())
+
+
+async def read_all(
+    options: Options, mqtt_url: str, tmp_path: Path, reader: FieldReader, wanted: Seen | None = None
+) -> ReadyFile:
+    """Play everything into a reader on each protocol; return the ready file as it was when all `wanted` had come."""
     async with replaying(options, mqtt_url, tmp_path) as ready:
         client = await reader.opcua(ready.content["opcua"])
         listener = reader.mqtt(mqtt_url, "wellos/petrobras/+", "spBv1.0/petrobras/#")
         try:
             await until(lambda: ready.content["state"] == "finished")
-            await asyncio.sleep(0.5)
+            await until(lambda: arrived(reader, wanted or {}))
         finally:
             listener.loop_stop()
             listener.disconnect()
@@ -95,8 +104,8 @@ async def test_every_row_of_both_schemas_arrives_in_order(
 ) -> None:
     url = own_mqtt_broker.url
     folder = small_folder(tmp_path / "recordings")
-    ready = await read_all(Options(replay=folder, speed=FAST), url, tmp_path, field_reader)
     wanted = expected(folder)
+    ready = await read_all(Options(replay=folder, speed=FAST), url, tmp_path, field_reader, wanted)
     over = {name: well["over"] for name, well in ready.content["counts"]["wells"].items()}
     assert set(over.values()) == {"opcua", "mqtt", "sparkplug"}
     plain, data = field_reader.plain(), field_reader.sparkplug("DDATA")
@@ -118,7 +127,7 @@ async def test_a_null_is_bad_and_has_no_value(
     for number, count in ((1, 30), (2, 20)):
         recording = (f"WELL-0000{number}_20180301100000", rows("2018-03-01T10:00:00", count))
         grouped_file(folder, f"WELL-0000{number}.parquet", recording)
-    await read_all(Options(replay=folder, speed=FAST), url, tmp_path, field_reader)
+    await read_all(Options(replay=folder, speed=FAST), url, tmp_path, field_reader, expected(folder))
     (well,) = {well for well, _ in field_reader.seen}
     for tag in COLUMNS:
         pairs = zip(field_reader.status[well, tag], field_reader.seen[well, tag], strict=True)
@@ -137,12 +146,11 @@ async def test_a_reader_that_comes_late_misses_nothing(
         assert all(well["rows_played"] <= 1 for well in ready.content["counts"]["wells"].values())
         listener = field_reader.mqtt(url, "wellos/petrobras/+", "spBv1.0/petrobras/#")
         client = await field_reader.opcua(ready.content["opcua"])
-        await until(lambda: ready.content["state"] == "finished")
-        await asyncio.sleep(0.5)
+        wanted = expected(folder)
+        await until(lambda: ready.content["state"] == "finished" and arrived(field_reader, wanted))
         listener.loop_stop()
         listener.disconnect()
         await client.disconnect()
-    wanted = expected(folder)
     found = field_reader.plain() | field_reader.sparkplug("DDATA") | field_reader.seen
     assert {tag: set(found[tag]) for tag in wanted} == {tag: set(readings) for tag, readings in wanted.items()}
     births = Counter(topic.split("/")[2] for topic, _ in field_reader.messages if topic.startswith("spBv1.0"))
@@ -165,11 +173,13 @@ async def test_what_a_reader_had_and_lost_by_dying_comes_again(
         first.disconnect_socket()
         client = await second.opcua(ready.content["opcua"])
         await until(lambda: ready.content["state"] == "finished")
-        await asyncio.sleep(0.5)
+        ((well, _), *_) = second.seen
+        mine = {tag: readings for tag, readings in expected(folder).items() if tag[0] == well}
+        await until(lambda: arrived(second, mine))
         await client.disconnect()
         listener.loop_stop()
         listener.disconnect()
-    (well,) = {name for name, _ in second.seen}
+    assert {name for name, _ in second.seen} == {well}
     for (name, tag), readings in expected(folder).items():
         if name == well:
             assert set(second.seen[name, tag]) == set(readings)
@@ -208,14 +218,15 @@ async def test_speed_one_is_the_recorded_pace(
     recording = ("WELL-00001_20180301100000", rows("2018-03-01T10:00:00", 30))
     grouped_file(tmp_path / "r", "WELL-00001.parquet", recording)
     async with replaying(Options(replay=tmp_path / "r", speed=1.0), url, tmp_path) as ready:
+        began = time.monotonic()
         client = await field_reader.opcua(ready.content["opcua"])
         listener = field_reader.mqtt(url, "wellos/petrobras/+", "spBv1.0/petrobras/#")
-        await asyncio.sleep(3.5)
-        played = ready.content["counts"]["wells"]["WELL-00001"]["rows_played"]
+        await until(lambda: ready.content["counts"]["wells"]["WELL-00001"]["rows_played"] >= 4)
+        lasted = time.monotonic() - began
         listener.loop_stop()
         listener.disconnect()
         await client.disconnect()
-    assert 0 < played < 10
+    assert lasted > 2.5, "four rows of a second each"
 
 
 async def test_a_folder_that_holds_something_else_is_refused_by_file(tmp_path: Path, mqtt_url: str) -> None:
@@ -233,11 +244,11 @@ async def test_real_recordings_arrive_complete(
 ) -> None:
     url = own_mqtt_broker.url
     options = Options(replay=REAL, speed=FAST, instances="WELL-000[01][0-9]_201[478]*", limit_rows=400)
-    ready = await read_all(options, url, tmp_path, field_reader)
+    wanted = {tag: readings[:400] for tag, readings in expected(REAL, options.instances, 400).items()}
+    ready = await read_all(options, url, tmp_path, field_reader, wanted)
     wells = ready.content["counts"]["wells"]
     assert {well["rows_played"] for well in wells.values()} == {400}
-    wanted = expected(REAL, options.instances, 400)
     found = field_reader.plain() | field_reader.sparkplug("DDATA") | field_reader.seen
     assert len(wells) >= 3
     for (well, tag), readings in wanted.items():
-        assert set(found[well, tag]) == set(readings[:400]), (well, tag)
+        assert set(found[well, tag]) == set(readings), (well, tag)

@@ -78,5 +78,5 @@ def test_it_says_when_it_is_ready_and_stops_on_sigterm(mqtt_url: str, tmp_path: 
         assert content["pid"] == process.pid
         assert content["opcua"].startswith("opc.tcp://127.0.0.1:")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
     assert process.returncode == 0

@@ -42,7 +42,7 @@ def test_a_writer_that_commits_during_a_refresh_is_not_missed(
         refresh = pool.submit(_refresh, database_settings)
         threading.Event().wait(0.5)  # long enough for a refresh that would not wait to be over
         writer.commit()
-        refresh.result(timeout=30)
+        refresh.result(timeout=90)
     _refresh(database_settings)
     assert _counts(db) == {(42,)}
 
@@ -55,7 +55,7 @@ def test_a_writer_that_takes_its_time_stops_neither_refreshes_nor_writers(
     with connect(database_settings) as writer:
         add_readings(writer, [(START + timedelta(hours=hour), 2, 1.0, 2) for hour in range(40)])
         _refresh(database_settings)
-        db.execute("SET lock_timeout = '20s'")
+        db.execute("SET lock_timeout = '90s'")
         add_readings(db, [(START + timedelta(hours=hour), 3, 1.0, 2) for hour in range(40)])
         _refresh(database_settings)
         writer.commit()

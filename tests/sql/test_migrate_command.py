@@ -19,7 +19,7 @@ def _migrate(url: str, folder: Path, *options: str) -> subprocess.CompletedProce
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WELLOS_")}
     environment |= {"WELLOS_DATABASE_URL": url, "WELLOS_DATA_DIR": str(folder)}
     command = [sys.executable, "-m", "wellos", "migrate", *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
 
 
 def test_dry_run_then_migrate_then_status(empty_database_url: str, tmp_path: Path, database_engine: Engine) -> None:

@@ -76,7 +76,7 @@ class RunningServer:
         """Port it listens on."""
         return self.server.port
 
-    def start(self, timeout_s: float = 30) -> None:
+    def start(self, timeout_s: float = 60) -> None:
         """Start it, again if it was stopped, and wait until it is ready."""
         self.child = Child(self.server.spec)
         with ExitStack() as starting:
