@@ -280,9 +280,13 @@ async def test_a_server_without_a_certificate_cannot_be_trusted() -> None:
     assert line.startswith("wellos: the server presents no certificate")
 
 
-async def test_a_server_that_is_not_there_is_one_line() -> None:
-    command = [sys.executable, "-m", "wellos", "opcua", "browse", f"opc.tcp://127.0.0.1:{free_port()}/"]
+@pytest.mark.parametrize("words", [["browse"], ["trust", "add"]])
+async def test_a_server_that_is_not_there_is_one_line(words: list[str]) -> None:
+    url = f"opc.tcp://127.0.0.1:{free_port()}/"
+    command = [sys.executable, "-m", "wellos", "opcua", *words, url]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
     _, errors = await process.communicate()
     (line,) = errors.decode().splitlines()
-    assert "cannot connect" in line
+    assert line.startswith(f"wellos: {url}: cannot connect: ")
+    assert "Check host, port and login" in line
+    assert process.returncode == 2

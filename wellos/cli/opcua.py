@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,8 @@ def browse_(url: str, **options: Any) -> None:  # noqa: ANN401 - click's values
 
 async def _walk(config: OpcUaConfig, options: dict[str, Any]) -> Walk:
     address = parse_address(options["node"])
-    client = await open_session(config)
+    with _reaching(config.url):
+        client = await open_session(config)
     try:
         start = node_of(address, [str(uri) for uri in await client.get_namespace_array()])
         if start is None:
@@ -149,9 +151,21 @@ async def _walk(config: OpcUaConfig, options: dict[str, Any]) -> Walk:
         await close_session(client)
 
 
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    """A person gave the address and waits: that nobody answers there is theirs to correct."""
+    try:
+        yield
+    except RetryableError as error:
+        remedy = "Check host, port and login, that the server runs, and that no firewall is between."
+        reason = str(error).removeprefix(f"{url}: ").removeprefix("cannot connect: ")
+        raise ConfigurationError([Problem(f"cannot connect: {reason}", remedy, field=url)]) from error
+
+
 def _presented(source: str) -> list[x509.Certificate]:
     if source.startswith("opc.tcp://"):
-        return asyncio.run(server_certificates(source))
+        with _reaching(source):
+            return asyncio.run(server_certificates(source))
     return [read_certificate(Path(source))]
 
 
