@@ -11,10 +11,8 @@ from wellos_dagster.defs.ingest.assets import field_entries, ingest_health, read
 from wellos_dagster.defs.ingest.checks import INGEST_CHECKS
 from wellos_dagster.defs.ingest.schedules import INGEST_JOBS, INGEST_SCHEDULES
 from wellos_dagster.defs.registry.assets import registry
-from wellos_dagster.defs.tiering.health import platform_health
-from wellos_dagster.defs.tiering.hot_tier import hot_equals_warm, hot_tier
+from wellos_dagster.defs.tiering.graph import TIERING_ASSETS, TIERING_CHECKS
 from wellos_dagster.defs.tiering.schedules import TIERING_JOBS, TIERING_SCHEDULES
-from wellos_dagster.defs.tiering.warm_tier import warm_tier
 from wellos_dagster.resources import Hot, PlatformClock, Warm
 
 __all__ = ["defs"]
@@ -22,18 +20,8 @@ __all__ = ["defs"]
 defs = dg.Definitions(
     # Every run is a process of its own already; a process for each step would cost seconds and gain nothing.
     executor=dg.in_process_executor,
-    assets=[
-        registry,
-        readings,
-        field_entries,
-        ingest_health,
-        *AGGREGATES,
-        aggregate_status,
-        hot_tier,
-        warm_tier,
-        platform_health,
-    ],
-    asset_checks=[*INGEST_CHECKS, *AGGREGATE_CHECKS, hot_equals_warm],
+    assets=[registry, readings, field_entries, ingest_health, *AGGREGATES, aggregate_status, *TIERING_ASSETS],
+    asset_checks=[*INGEST_CHECKS, *AGGREGATE_CHECKS, *TIERING_CHECKS],
     jobs=[*INGEST_JOBS, *AGGREGATE_JOBS, *TIERING_JOBS],
     schedules=[*INGEST_SCHEDULES, *AGGREGATE_SCHEDULES, *TIERING_SCHEDULES],
     sensors=[

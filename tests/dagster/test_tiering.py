@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.dagster.conftest import NOW, add_readings, rows
+from wellos import aggregates
 from wellos.clock import to_micros
 from wellos.readings import pack
 from wellos.storage import hot
@@ -122,3 +123,25 @@ def test_platform_health_names_what_is_down(
     assert (found["runs_succeeded_24h"], found["runs_failed_24h"]) == (2, 2), "the first run of this test is one"
     assert not checks["runs_succeed"].passed
     assert field.closed is False
+
+
+def test_the_inventory_tells_what_the_tiers_cost(
+    field: PgConnection, instance: dg.DagsterInstance, client: redis.Redis
+) -> None:
+    assert client.ping()
+    add_readings(field, TODAY - 3 * DAY, TODAY)
+    aggregates.refresh_stale(field)
+    found, result = materialise(instance, "tier_report", "tier_inventory")
+    assert found["warm_rows"] == 4 * 3 * 1440
+    assert found["readings_per_day"] == 4 * 1440
+    assert found["cold_rows"] == 0
+    assert found["assumed"] == "hot, cold"
+    assert found["cost_month"] > 0
+    assert found["forecast"].startswith("![monthly cost of the tiers](data:image/png;base64,iVBOR")
+    assert len(found["forecast"]) < 80_000
+    assert {(row["tier"], row["tenant"]) for row in found["holding_table"]} >= {
+        ("warm", "acme"),
+        ("aggregates", "(all)"),
+    }
+    (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "no_day_is_missing"]
+    assert check.passed, check.description

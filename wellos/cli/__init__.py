@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "wellos.cli.status:status",
     "health": "wellos.cli.health:health",
     "migrate": "wellos.cli.migrate:migrate",
+    "tiers": "wellos.cli.tiers:tiers",
     "fleet": "wellos.cli.fleet:fleet",
     "modbus": "wellos.cli.modbus:modbus",
     "simulate": "wellos.cli.simulate:simulate",

@@ -4,6 +4,7 @@ import dagster as dg
 
 from wellos_dagster.defs.tiering.health import platform_health
 from wellos_dagster.defs.tiering.hot_tier import hot_tier
+from wellos_dagster.defs.tiering.inventory import tier_inventory
 from wellos_dagster.defs.tiering.warm_tier import warm_tier
 
 __all__ = ["TIERING_JOBS", "TIERING_SCHEDULES"]
@@ -25,7 +26,7 @@ hot_refresh = dg.ScheduleDefinition(
 
 tier_report_job = dg.define_asset_job(
     "tier_report",
-    selection=dg.AssetSelection.assets(warm_tier),
+    selection=dg.AssetSelection.assets(warm_tier, tier_inventory),
     description="What the tiers hold and cost.",
 )
 

@@ -1,0 +1,11 @@
+"""All of the tiers' assets and checks."""
+
+from wellos_dagster.defs.tiering.health import platform_health
+from wellos_dagster.defs.tiering.hot_tier import hot_equals_warm, hot_tier
+from wellos_dagster.defs.tiering.inventory import no_day_is_missing, tier_inventory
+from wellos_dagster.defs.tiering.warm_tier import warm_tier
+
+__all__ = ["TIERING_ASSETS", "TIERING_CHECKS"]
+
+TIERING_ASSETS = [hot_tier, warm_tier, tier_inventory, platform_health]
+TIERING_CHECKS = [hot_equals_warm, no_day_is_missing]
