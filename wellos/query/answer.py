@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -12,8 +13,10 @@ from wellos.aggregates import day_floor
 from wellos.clock import WallClock
 from wellos.errors import RetryableError
 from wellos.query import frames
-from wellos.query.facts import read_facts, read_overlay_days
-from wellos.query.intervals import INTERVALS
+from wellos.query.assembly import Planned, Question, Served, assembled, divided
+from wellos.query.blocks import block_size, block_window, cacheable, content_name, runs, segments
+from wellos.query.cache import Flight
+from wellos.query.facts import read_cluster, read_facts, read_overlay_days
 from wellos.query.plan import days_of, plan
 from wellos.query.provenance import Part
 from wellos.query.tiers import TooManyError
@@ -21,18 +24,16 @@ from wellos.query.tiers import TooManyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
-
-    import polars as pl
+    from datetime import date
 
     from wellos.clock import Clock
-    from wellos.query.facts import Facts
-    from wellos.query.intervals import Interval
-    from wellos.query.names import Scope
-    from wellos.query.plan import Piece
+    from wellos.query.assembly import Answer
+    from wellos.query.blocks import Run, Segment
+    from wellos.query.cache import Cache
     from wellos.query.tiers import Cold, Warm
     from wellos.settings import Settings
 
-__all__ = ["Answer", "Answerer", "MovedError", "Question"]
+__all__ = ["Answerer", "MovedError"]
 
 _ATTEMPTS = 5
 
@@ -45,126 +46,148 @@ class _MovedMeanwhile(Exception):  # noqa: N818 - no failure: what was read may 
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A query with its names resolved; start and end lie on the edges of buckets."""
+class _Mode(Enum):
+    """How an attempt deals with the cache."""
 
-    scope: Scope
-    interval: Interval
-    start: datetime
-    end: datetime
-    most: int
-    """Rows; more is refused."""
-    asked_at: datetime
-
-    @property
-    def base(self) -> Interval:
-        """What is read: weeks and months are rolled up from days."""
-        wide = self.interval.relation == "readings_1day"
-        return INTERVALS["1day"] if wide else self.interval
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Frames of `frames.RAW` or `frames.BUCKETS` by stretch, in order of time, and where they came from."""
-
-    found: Sequence[pl.DataFrame]
-    parts: Sequence[Part]
-    watermark: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    frame: pl.DataFrame
-    parts: tuple[Part, ...]
+    SHARED = auto()
+    """Blocks that others are fetching are waited for."""
+    ALONE = auto()
+    """What is missing is fetched, whoever else does."""
+    EXACT = auto()
+    """No cache, and no more is read than was asked for."""
 
 
 class Answerer:
     """Puts tiers together. Threads may share one."""
 
-    def __init__(self, settings: Settings, clock: Clock, warm: Warm, cold: Cold, threads: Executor) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, warm: Warm, cold: Cold, cache: Cache, threads: Executor
+    ) -> None:
         self._settings, self._clock = settings, clock
-        self._warm, self._cold, self._threads = warm, cold, threads
+        self._warm, self._cold, self._cache, self._threads = warm, cold, cache, threads
+        self._cluster: str | None = None
 
     def answer(self, question: Question) -> Answer:
         """Read everything that the question asks for.
 
         ConfigurationError beyond `most` rows; ColdError, with the day, when the archive cannot serve; MovedError.
         """
-        for _ in range(_ATTEMPTS):
+        moved, mode = 0, _Mode.SHARED
+        while moved < _ATTEMPTS:
             try:
-                found = self._attempt(question)
+                found = self._attempt(question, mode)
             except (_MovedMeanwhile, psycopg.errors.UndefinedTable, psycopg.errors.InternalError_):
-                continue  # a partition or chunk went away under the query
-            if sum(map(len, found.found)) > question.most:
-                raise TooManyError(question.most)
-            return found
+                moved += 1  # a partition or chunk went away under the query
+            except TooManyError:
+                if mode is _Mode.EXACT:
+                    raise
+                mode = _Mode.EXACT  # whole blocks are more than the range
+            else:
+                if found is not None:
+                    return found
+                mode = _Mode.ALONE
         raise MovedError(
             f"days of {question.start:%Y-%m-%d} to {question.end:%Y-%m-%d} were dropped or restored each of the "
             f"{_ATTEMPTS} times that they were read. Try again."
         )
 
-    def _attempt(self, question: Question) -> Answer:
-        facts, pieces = self._plan(question)
-        serving = [self._threads.submit(self._serve, question, piece) for piece in pieces]
-        served = [each.result() for each in serving]
-        # A day may have been dropped or restored under the query: then there may be a hole, or something twice.
-        moved = any(piece.source in {"warm", "cold"} for piece in pieces)
-        if moved and self._facts(question).places != facts.places:
-            raise _MovedMeanwhile
-        return Answer(
-            [one.frame for one in served],
-            [part for one in served for part in one.parts],
-            _watermark(question, facts, pieces),
-        )
+    def _attempt(self, question: Question, mode: _Mode) -> Answer | None:
+        """Read once; None when somebody else's fetch was waited for and did not come."""
+        plan = self._plan(question, mode)
+        cached = self._cache.get(list(plan.names.values())) if plan.names else {}
+        missing = [name for name in plan.names.values() if name not in cached]
+        flight = self._cache.claim(missing) if mode is _Mode.SHARED else Flight()
+        others = {*flight.theirs, *flight.remote}
+        try:
+            wanted = [one for one in plan.segments if plan.names.get(one, "") not in cached.keys() | others]
+            served = self._serve(question, list(runs(wanted)))
+            proven = self._proven(question, plan, wanted)
+            fetched = dict(divided(served))
+            self._cache.land(
+                flight,
+                {name: fetched[one] for one, name in plan.names.items() if name in flight.mine and one in proven},
+            )
+            held = cached | self._cache.wait(flight)
+        finally:
+            self._cache.settle(flight)
+        if others - held.keys():
+            return None
+        return assembled(question, plan, served, held, self._cold.store)
 
-    def _plan(self, question: Question) -> tuple[Facts, tuple[Piece, ...]]:
-        aggregate = question.interval.relation is not None
+    def _plan(self, question: Question, mode: _Mode) -> Planned:
+        """Read the facts and plan, over whole blocks where the cache is used."""
+        interval, aggregate = question.base, question.interval.relation is not None
+        start, end = question.start, question.end
+        size = block_size(interval, end - start)
+        caching = self._cache.on and mode is not _Mode.EXACT
+        if caching:
+            start, end = block_window(start, end, size)
         with self._warm.connection() as conn:
-            facts = read_facts(conn, question.start, question.end, question.interval.relation)
+            if self._cluster is None:
+                self._cluster = read_cluster(conn)
+            facts = read_facts(conn, start, end, question.interval.relation)
             dropped = [day for day, known in facts.days.items() if aggregate and known.dropped_at is not None]
             overlaid = read_overlay_days(conn, question.scope.tag_ids, dropped)
         kept = day_floor(WallClock().now()) - timedelta(days=self._settings.aggregate_days - 1)
-        pieces = plan(
-            question.start, question.end, facts, aggregate=aggregate, kept_from=kept, overlaid=frozenset(overlaid)
-        )
-        return facts, pieces
+        pieces = plan(start, end, facts, aggregate=aggregate, kept_from=kept, overlaid=frozenset(overlaid))
+        rule = cacheable(facts, question.asked_at.date(), aggregate=aggregate) if caching else _never
+        found = []
+        for one in segments(pieces, facts, rule, size):
+            if one.end > question.start and one.start < question.end:
+                clipped = replace(one, start=max(one.start, question.start), end=min(one.end, question.end))
+                found.append(one if one.days else clipped)
+        scope = (self._cluster, question.scope.tenant_id)
+        names = {one: content_name(scope, interval.name, question.scope.tag_ids, one) for one in found if one.days}
+        return Planned(facts, tuple(found), names)
 
-    def _facts(self, question: Question) -> Facts:
+    def _proven(self, question: Question, planned: Planned, wanted: Sequence[Segment]) -> set[Segment]:
+        """Return the blocks that are what their names say: nothing happened to their days while they were read.
+
+        Raises _MovedMeanwhile where a day was dropped or restored under the query: there may be a hole, or something
+        twice.
+        """
+        if not any(one.days or one.source in {"warm", "cold"} for one in wanted):
+            return set()
+        blocks = [one for one in wanted if one.days]
+        start = min(one.start for one in wanted)
+        end = max(one.end for one in wanted)
         with self._warm.connection() as conn:
-            return read_facts(conn, question.start, question.end, None)
+            after = read_facts(conn, start, end, question.interval.relation if blocks else None)
+        days = {day for one in wanted if one.source in {"warm", "cold"} for day in days_of(one.start, one.end)}
+        if any(after.place(day) != planned.facts.place(day) for day in days):
+            raise _MovedMeanwhile
+        rule = cacheable(after, question.asked_at.date(), aggregate=question.interval.relation is not None)
+        return {one for one in blocks if all(rule(day.day) and after.days[day.day] == day for day in one.days)}
 
-    def _serve(self, question: Question, piece: Piece) -> _Served:
+    def _serve(self, question: Question, wanted: Sequence[Run]) -> list[Served]:
+        if len(wanted) <= 1:
+            return [self._timed(question, run) for run in wanted]
+        return [each.result() for each in [self._threads.submit(self._timed, question, run) for run in wanted]]
+
+    def _timed(self, question: Question, run: Run) -> Served:
         begun = self._clock.monotonic()
-        made = self._read(question, piece)
+        made = self._read(question, run)
         spent = 1000 * (self._clock.monotonic() - begun)
-        return _Served(made.frame, tuple(replace(part, milliseconds=spent) for part in made.parts))
+        return Served(run, made.frame, tuple(replace(part, milliseconds=spent) for part in made.parts))
 
-    def _read(self, question: Question, piece: Piece) -> _Served:
-        tags, span = question.scope.tag_ids, (piece.start, piece.end)
-        relation = question.interval.relation
-        if piece.source == "aggregate" and relation is not None:
+    def _read(self, question: Question, run: Run) -> Served:
+        tags, span, most = question.scope.tag_ids, (run.start, run.end), question.most
+        relation, blocks = question.interval.relation, bool(run.segments[0].days)
+        if run.source == "aggregate" and relation is not None:
             frame = self._warm.buckets(relation, tags, *span)
-            return _Served(frame, (Part("warm", relation, *span, rows=len(frame)),))
-        if piece.source == "cold":
-            cold = self._cold.readings(question.scope, days_of(*span), *span, question.most)
-            readings = cold.readings
-            parts = [Part("cold", cold.store, *span, rows=cold.rows, bytes_scanned=cold.bytes_scanned)]
+            return Served(run, frame, (Part("warm", relation, *span, rows=len(frame), cacheable=blocks),))
+        if run.source == "cold":
+            cold = self._cold.readings(question.scope, days_of(*span), *span, most)
+            readings, scanned = cold.readings, cold.bytes_scanned
+            parts = [Part("cold", cold.store, *span, rows=cold.rows, bytes_scanned=scanned, cacheable=blocks)]
             if cold.late:
                 parts.append(Part("overlay", "readings", *span, rows=cold.late))
         else:
-            readings = self._warm.readings(tags, *span, question.most)
-            parts = [Part("warm", "readings", *span, rows=len(readings))]
+            readings = self._warm.readings(tags, *span, most)
+            parts = [Part("warm", "readings", *span, rows=len(readings), cacheable=blocks)]
         frame = frames.raw_frame(readings)
-        return _Served(frame if relation is None else frames.recomputed(frame, question.base), tuple(parts))
+        return Served(run, frame if relation is None else frames.recomputed(frame, question.base), tuple(parts))
 
 
-def _watermark(question: Question, facts: Facts, pieces: Sequence[Piece]) -> datetime:
-    """Up to where nothing is missing: until now, or until the first bucket that does not show yet what changed."""
-    stale = [
-        max(low, piece.start)
-        for low, high in facts.stale
-        for piece in pieces
-        if piece.source == "aggregate" and low < piece.end and high > piece.start
-    ]
-    return min([question.asked_at, question.end, *stale])
+def _never(_: date) -> bool:
+    return False

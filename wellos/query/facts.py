@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import PgConnection
 
-__all__ = ["Day", "Facts", "read_facts", "read_overlay_days"]
+__all__ = ["Day", "Facts", "read_cluster", "read_facts", "read_overlay_days"]
 
 _STEP = timedelta(microseconds=1)
 
@@ -49,10 +49,10 @@ class Facts:
     stale: Sequence[tuple[datetime, datetime]] = ()
     """Where the aggregate that was asked about does not show yet what changed."""
 
-    @property
-    def places(self) -> dict[date, tuple[datetime | None, datetime | None]]:
-        """Where the readings of each day are; a day that is only watched meanwhile is where it was."""
-        return {day: known.place for day, known in self.days.items() if known.place != (None, None)}
+    def place(self, day: date) -> tuple[datetime | None, datetime | None]:
+        """Where the readings of a day are; one that is only watched meanwhile is where it was."""
+        known = self.days.get(day)
+        return (None, None) if known is None else known.place
 
 
 def read_facts(conn: PgConnection, start: datetime, end: datetime, relation: str | None) -> Facts:
@@ -67,6 +67,12 @@ def read_facts(conn: PgConnection, start: datetime, end: datetime, relation: str
     found = [Day(*row) for row in known.fetchall()]
     waiting = stale.fetchall() if stale is not None else []
     return Facts({day.day: day for day in found}, tuple((low, high) for low, high in waiting))
+
+
+def read_cluster(conn: PgConnection) -> str:
+    """Return what tells this database from any other, and from one that was put back to an earlier state."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return str(cursor.execute(query("query_cluster")).fetchone())
 
 
 def read_overlay_days(conn: PgConnection, tag_ids: Sequence[int], days: Sequence[date]) -> set[date]:

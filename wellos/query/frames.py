@@ -12,6 +12,7 @@ from wellos.quality import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from wellos.query.names import KnownTag
     from wellos.readings import Readings
 
-__all__ = ["BUCKETS", "RAW", "buckets_frame", "finish", "raw_frame", "recomputed"]
+__all__ = ["BUCKETS", "RAW", "buckets_frame", "clipped", "finish", "raw_frame", "recomputed"]
 
 TIME = pl.Datetime("us", "UTC")
 RAW = pl.Schema(
@@ -72,6 +73,11 @@ def recomputed(raw: pl.DataFrame, interval: Interval) -> pl.DataFrame:
     assert width is not None  # noqa: S101 - raw readings are not grouped
     made = recompute(raw.with_columns(pl.col("quality").cast(pl.Int16)), width).rename({"bucket": "time"})
     return made.cast(BUCKETS).with_columns(_without_values())
+
+
+def clipped(frame: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """Return the rows of [start, end)."""
+    return frame.filter((pl.col("time") >= start) & (pl.col("time") < end))
 
 
 def finish(

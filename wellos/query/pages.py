@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from wellos.quality import Quality
-    from wellos.query.answer import Answerer, Question
+    from wellos.query.answer import Answerer
+    from wellos.query.assembly import Question
     from wellos.query.provenance import Part
 
 __all__ = ["Page", "read_page"]

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from wellos.errors import ConfigurationError, Problem
 from wellos.quality import Quality
 from wellos.query import frames
-from wellos.query.answer import Answerer, Question
+from wellos.query.answer import Answerer
+from wellos.query.assembly import Question
+from wellos.query.cache import Cache
 from wellos.query.intervals import ceil, choose, floor
 from wellos.query.names import Names
 from wellos.query.pages import Page, read_page
 from wellos.query.provenance import Provenance, Result
+from wellos.query.redis_link import RedisLink
 from wellos.query.tiers import Cold, Warm
 from wellos.validation import did_you_mean
 
@@ -39,10 +42,12 @@ class Reader:
         """No I/O: the first query connects. `cold` is closed with the reader."""
         self._settings, self._clock = settings, settings.make_clock()
         self._warm = Warm(settings)
-        self._cold = Cold(self._warm, cold)
+        self._cold = Cold(settings, self._warm, cold)
         self._names = Names(self._clock)
         self._threads = ThreadPoolExecutor(_THREADS, "wellos query")
-        self._answerer = Answerer(settings, self._clock, self._warm, self._cold, self._threads)
+        self._redis = RedisLink(settings, self._clock)
+        self._cache = Cache(self._redis, self._clock, settings.cache_s)
+        self._answerer = Answerer(settings, self._clock, self._warm, self._cold, self._cache, self._threads)
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +60,8 @@ class Reader:
     def close(self) -> None:
         """Let connections and threads go."""
         self._threads.shutdown()
+        self._cache.flush()
+        self._redis.close()
         self._cold.close()
         self._warm.close()
 

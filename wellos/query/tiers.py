@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wellos.query.names import Scope
     from wellos.readings import Readings
     from wellos.settings import Settings
-    from wellos.storage.cold import ColdStore
+    from wellos.storage.cold import ColdStore, StoreName
     from wellos.storage.warm import PgConnection
 
 __all__ = ["Cold", "ColdFound", "TooManyError", "Warm"]
@@ -111,6 +111,7 @@ class Warm:
                     max_size=_CONNECTIONS,
                     open=True,
                     configure=_configure,
+                    check=ConnectionPool.check_connection,  # the server may have been started anew meanwhile
                     kwargs={"autocommit": True, "client_encoding": "UTF8", "fallback_application_name": "wellos query"},
                     name="wellos query",
                 )
@@ -137,8 +138,9 @@ class ColdFound:
 class Cold:
     """The archive and its overlay, opened when a dropped day is asked for. Threads may share it."""
 
-    def __init__(self, warm: Warm, store: ColdStore | None) -> None:
+    def __init__(self, settings: Settings, warm: Warm, store: ColdStore | None) -> None:
         self._warm, self._store = warm, store
+        self.store: StoreName = "bigquery" if settings.bigquery_project else "parquet"
         self._lock = threading.Lock()
 
     def readings(self, scope: Scope, days: Sequence[date], start: datetime, end: datetime, most: int) -> ColdFound:
