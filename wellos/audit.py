@@ -3,7 +3,8 @@
 received  = quarantined + duplicates + shed + spooled         for every connection
 spooled   = committed + pending (+ corrupt, counted in frames)
 committed = stored + repeated + replaced + superseded + poisoned
-stored    = rows of `readings`                                for every tenant, as a tag may change its connection
+stored    = rows of `readings`                                for every tenant, as a tag may change its connection,
+            + rows of dropped days by their receipts
 quarantined + poisoned = rows of `quarantine` that were not retried
 retried rows of `quarantine` = what the ledger entries of retries moved from there (`wellos.quarantine_retry`)
 replaced + superseded  = rows of `reading_revisions`          for every spool
@@ -54,6 +55,7 @@ class AuditRow:
     superseded: int = 0
     poisoned: int = 0
     in_table: int = 0
+    """In `readings`, and of dropped days in the cold tier according to the receipts in force."""
     in_quarantine: int = 0
     """Not retried; of these `deleted` have lost their original, `fenced` came from a stale owner."""
     corrupt: int = 0
@@ -79,6 +81,8 @@ class Audit:
     """Damaged places in the pending part of the spool, a torn tail not counted."""
     compared: int | None = None
     """Readings compared one by one (`wellos.audit_content`); None: that was not asked for."""
+    not_compared: int = 0
+    """Readings left out of this: their days are in the cold tier."""
 
     @property
     def holds(self) -> bool:

@@ -51,10 +51,10 @@ def forget(conn: PgConnection, spool_id: UUID, now: datetime) -> Forgotten:
     row = conn.execute(query("ingest_instance"), {"spool_id": spool_id}).fetchone()
     if row is None:
         raise _refusal(spool_id, "no such instance", "See `wellos status --json` and the table ingest_instances.")
-    hostname, pid, heartbeat_at, stopped_at, rows, oldest, alive = row
+    hostname, pid, heartbeat_at, stopped_at, rows, oldest, forgotten_at, alive = row
     if alive:
         raise _refusal(spool_id, f"lives: process {pid} on {hostname}", "Stop it first; it then says goodbye itself.")
-    if stopped_at is not None:
+    if stopped_at is not None and (not rows or forgotten_at is not None):
         raise _refusal(spool_id, f"is closed since {stopped_at:%Y-%m-%d %H:%M:%S} UTC", "There is nothing to do.")
     conn.execute(query("ingest_forget"), {"spool_id": spool_id, "now": now})
     return Forgotten(spool_id, hostname, pid, heartbeat_at, rows, oldest)

@@ -14,11 +14,25 @@ WITH ledger AS (
            count(*) FILTER (WHERE resolution = 'deleted') AS deleted,
            count(*) FILTER (WHERE reason = 'fenced' AND resolution IS DISTINCT FROM 'retried') AS fenced
     FROM quarantine GROUP BY connection_id
-), found AS (
+), warm AS (
     SELECT tags.connection_id, sum(n)::bigint AS in_table
     FROM (SELECT tag_id, count(*) AS n FROM readings GROUP BY tag_id) AS counted
     LEFT JOIN tags USING (tag_id)
     GROUP BY tags.connection_id
+), dropped AS (
+    -- a day that left the warm tier is proven to be in the cold one: its newest receipts say what is there
+    SELECT key::integer AS connection_id, sum(value::bigint)::bigint AS archived
+    FROM (
+        SELECT DISTINCT ON (m.tenant_id, m.day) m.connections
+        FROM archive_manifest AS m
+        JOIN reading_days AS d USING (day)
+        WHERE d.dropped_at IS NOT NULL AND m.state = 'verified'
+        ORDER BY m.tenant_id, m.day, m.watermark DESC, m.receipt_id DESC
+    ) AS receipts, jsonb_each_text(connections)
+    GROUP BY key
+), found AS (
+    SELECT connection_id, coalesce(in_table, 0) + coalesce(archived, 0) AS in_table
+    FROM warm FULL JOIN dropped USING (connection_id)
 ), ids AS (
     SELECT connection_id FROM ledger UNION SELECT connection_id FROM kept
     UNION SELECT coalesce(connection_id, 0) FROM found UNION SELECT connection_id FROM scada_connections

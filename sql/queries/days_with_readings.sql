@@ -1,10 +1,12 @@
--- Of the days asked about, those that hold a reading: the first row of a day is enough. LATERAL with LIMIT looks into
--- the partition or chunk of each day alone; EXISTS would be made a join that reads them all.
-SELECT day
-FROM unnest(%(days)s::date[]) AS day
+-- Of the days asked about, those in the warm tier that hold a reading: of a dropped day the table has only what came
+-- since. The first row of a day is enough. LATERAL with LIMIT looks into the partition or chunk of each day alone; EXISTS
+-- would be made a join that reads them all.
+SELECT asked.day
+FROM unnest(%(days)s::date[]) AS asked (day)
 CROSS JOIN LATERAL (
     SELECT FROM readings
-    WHERE time >= day::timestamp AT TIME ZONE 'UTC' AND time < (day + 1)::timestamp AT TIME ZONE 'UTC'
+    WHERE time >= asked.day::timestamp AT TIME ZONE 'UTC' AND time < (asked.day + 1)::timestamp AT TIME ZONE 'UTC'
     LIMIT 1
 ) AS first_found
+WHERE NOT EXISTS (SELECT FROM reading_days AS d WHERE d.day = asked.day AND d.dropped_at IS NOT NULL)
 ORDER BY day

@@ -1,15 +1,15 @@
--- Closes the row of an instance that does not live, by the database's clock; what it read last is free at once. What its
--- spool held of each connection that it read last is a gap of that connection, from the oldest reading to the last
--- heartbeat. All parts see the leases as they were before.
+-- Closes the row of an instance that does not live, by the database's clock, or that stopped with readings in its spool;
+-- what it read last is free at once. What its spool held of each connection that it read last is a gap of that
+-- connection, from the oldest reading to the last heartbeat. All parts see the leases as they were before.
 WITH dead AS (
     SELECT spool_id, spool_rows, oldest_spooled_time, heartbeat_at FROM ingest_instances AS i
-    WHERE i.spool_id = %(spool_id)s AND i.stopped_at IS NULL
+    WHERE i.spool_id = %(spool_id)s AND (i.stopped_at IS NULL OR (i.spool_rows > 0 AND i.forgotten_at IS NULL))
       AND NOT EXISTS (
           SELECT FROM ingest_members AS m WHERE m.spool_id = i.spool_id AND m.expires_at > clock_timestamp()
       )
 ), closed AS (
     UPDATE ingest_instances AS i
-    SET stopped_at = %(now)s, forgotten_at = %(now)s, forgotten_rows = i.spool_rows
+    SET stopped_at = coalesce(i.stopped_at, %(now)s), forgotten_at = %(now)s, forgotten_rows = i.spool_rows
     FROM dead WHERE i.spool_id = dead.spool_id
 ), gone AS (
     DELETE FROM ingest_members AS m USING dead WHERE m.spool_id = dead.spool_id

@@ -36,7 +36,7 @@ def audit_command(*, tenant: str | None, connection: str | None, readings: bool,
     with connect(settings, autocommit=True) as conn, needs_registry():
         found = audit(conn, settings.data_dir / "spool", tenant=tenant, connection=connection)
         if readings:
-            found.compared, problems = compare(conn, settings.data_dir / "spool")
+            found.compared, found.not_compared, problems = compare(conn, settings.data_dir / "spool")
             found.problems += problems
     click.echo(json.dumps(found.as_dict(), indent=1) if as_json else _text(found))
     sys.exit(0 if found.holds else 1)
@@ -58,6 +58,8 @@ def _text(found: Audit) -> str:
     lines.append(f"{found.pending_frames:,} frames pending in the spool, {found.damaged:,} damaged places")
     if found.compared is not None:
         lines.append(f"{found.compared:,} readings that the spool keeps were compared with what is stored")
+    if found.not_compared:
+        lines.append(f"{found.not_compared:,} were not: their days are in the cold tier")
     if found.spool_id is None:
         lines.append("there is no spool in WELLOS_DATA_DIR: what waits in one elsewhere was not looked at")
     lines += [f"DOES NOT HOLD  {problem}" for problem in found.problems] or ["the identity holds"]

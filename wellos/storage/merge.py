@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     from wellos.readings import Readings
 
-__all__ = ["Judged", "Outcome", "begin_merge", "equal", "judge", "look_up", "merge_readings", "salvage_readings"]
+__all__ = [
+    "Judged",
+    "Outcome",
+    "begin_merge",
+    "equal",
+    "judge",
+    "look_up",
+    "merge_readings",
+    "revise",
+    "salvage_readings",
+]
 
 _DAY_US = 86_400_000_000
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_214_400_000_000
@@ -147,7 +157,7 @@ def merge_readings(
         lost = judged.outcome == outcome
         if lost.any():
             losers = judged.against if outcome is Outcome.REPLACED else readings
-            _revise(cursor, losers[lost], outcome, spool_id, seqs[lost])
+            revise(cursor, losers[lost], outcome, spool_id, seqs[lost])
     return judged
 
 
@@ -208,9 +218,10 @@ def _spans(times: NDArray[np.int64]) -> Iterator[tuple[datetime, datetime]]:
         yield _moment(int(within.min())), _moment(int(within.max()))
 
 
-def _revise(
+def revise(
     cursor: psycopg.Cursor[Any], losers: Readings, outcome: Outcome, spool_id: UUID, seqs: NDArray[np.int64]
 ) -> None:
+    """Keep values that lost a conflict; `seqs` names the ledger entry that counts each."""
     word = outcome.name.lower().encode()
     columns = {
         "time": to_postgres(losers["time"]),
