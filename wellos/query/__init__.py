@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wellos.query.provenance import Part, Provenance, Result
+from wellos.query.watch import watch_closed_days
 from wellos.settings import load_settings
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from wellos.query.reader import Reader
 
-__all__ = ["Part", "Provenance", "Result", "default_reader", "readings"]
+__all__ = ["Part", "Provenance", "Result", "default_reader", "readings", "watch_closed_days"]
 
 _lock = threading.Lock()
 _reader: Reader | None = None

@@ -9,6 +9,8 @@ import dagster as dg
 
 from wellos import aggregates, plots
 from wellos.aggregates import WIDTHS, Hour
+from wellos.query import watch_closed_days
+from wellos.settings import load_settings
 from wellos_dagster.partitions import DAILY
 from wellos_dagster.resources import PlatformClock, Warm
 from wellos_dagster.specs import DATA_TEAM, columns, seconds, table_metadata
@@ -155,18 +157,23 @@ with warnings.catch_warnings():
     ),
 )
 def aggregate_status(warm: Warm, clock: PlatformClock) -> dg.MaterializeResult[None]:
-    """Refreshes whatever is stale in the four aggregates, of any day, and says where each stands."""
+    """Refreshes whatever is stale in the four aggregates, of any day, and says where each stands.
+
+    Has the days that are over watched, so that what is read of them may be cached.
+    """
     begun = clock.monotonic()
     with warm.connect(autocommit=True) as conn:
         before = aggregates.statuses(conn)
         aggregates.refresh_stale(conn)
         duration = clock.monotonic() - begun
         after = aggregates.statuses(conn)
+    watched = watch_closed_days(load_settings())
     now = clock.now()
     found: dict[str, Any] = {
         "dagster/row_count": len(after),
         "duration_s": seconds(duration),
         "stale_ranges_before": sum(status.pending_invalidations for status in before.values()),
+        "days_newly_watched": len(watched),
         "stale_ranges_after": sum(status.pending_invalidations for status in after.values()),
         "state": records(after.values()),
     }
