@@ -145,3 +145,19 @@ def test_the_inventory_tells_what_the_tiers_cost(
     }
     (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "no_day_is_missing"]
     assert check.passed, check.description
+
+
+def test_the_clean_up_counts_what_it_removed(
+    field: PgConnection, instance: dg.DagsterInstance, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DAGSTER_PG_HOST", "DAGSTER_PG_DB"):
+        monkeypatch.delenv(name, raising=False)
+    client.set("wellos:cache:part:x", "y")
+    field.execute("UPDATE tags SET retired_at = %s WHERE tag_id = 1", [NOW - 3 * DAY])
+    client.set(hot.latest_key("acme", 0), b"\0" * 26 + pack([1], 1.0, 1, 2).tobytes())
+    found, _ = materialise(instance, "clean_up_with_age", "clean_up")
+    assert found["cache_keys_removed"] == 1
+    assert found["redis_latest_of_retired_tags_removed"] == 1
+    assert found["reading_changes_removed"] == 0
+    assert "left alone" in found["remarks"]
+    assert {row["what"] for row in found["removed"]} >= {"reading_changes", "cache_keys"}

@@ -1,5 +1,6 @@
 """All of the tiers' assets and checks."""
 
+from wellos_dagster.defs.tiering.clean_up import clean_up
 from wellos_dagster.defs.tiering.health import platform_health
 from wellos_dagster.defs.tiering.hot_tier import hot_equals_warm, hot_tier
 from wellos_dagster.defs.tiering.inventory import no_day_is_missing, tier_inventory
@@ -7,5 +8,5 @@ from wellos_dagster.defs.tiering.warm_tier import warm_tier
 
 __all__ = ["TIERING_ASSETS", "TIERING_CHECKS"]
 
-TIERING_ASSETS = [hot_tier, warm_tier, tier_inventory, platform_health]
+TIERING_ASSETS = [hot_tier, warm_tier, tier_inventory, platform_health, clean_up]
 TIERING_CHECKS = [hot_equals_warm, no_day_is_missing]

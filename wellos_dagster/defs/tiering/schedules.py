@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from wellos_dagster.defs.tiering.clean_up import clean_up
 from wellos_dagster.defs.tiering.health import platform_health
 from wellos_dagster.defs.tiering.hot_tier import hot_tier
 from wellos_dagster.defs.tiering.inventory import tier_inventory
@@ -53,5 +54,20 @@ health = dg.ScheduleDefinition(
     description="Every quarter of an hour.",
 )
 
-TIERING_JOBS = [health_job, hot_refresh_job, tier_report_job]
-TIERING_SCHEDULES = [health, hot_refresh, tier_report]
+clean_up_job = dg.define_asset_job(
+    "clean_up_with_age",
+    selection=dg.AssetSelection.assets(clean_up),
+    description="Removes with age what is neither a reading nor proof of one.",
+)
+
+weekly_clean_up = dg.ScheduleDefinition(
+    "weekly_clean_up",
+    job=clean_up_job,
+    cron_schedule="20 4 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="On Sundays at 04:20 UTC.",
+)
+
+TIERING_JOBS = [clean_up_job, health_job, hot_refresh_job, tier_report_job]
+TIERING_SCHEDULES = [weekly_clean_up, health, hot_refresh, tier_report]

@@ -1,0 +1,1 @@
+"""What is removed with age: everything that is neither a reading nor proof of one."""
