@@ -32,6 +32,7 @@ __all__ = [
     "iter_readings",
     "read_readings",
     "to_postgres",
+    "unpack",
 ]
 
 COLUMNS = ("time", "tag_id", "value", "quality", "status")
@@ -57,6 +58,8 @@ _RECORD = np.dtype(
         ("status", ">u4"),
     ]
 )
+
+_PACKED = np.dtype([("time", ">i8"), ("value", ">f8"), ("quality", ">i2"), ("status", ">u4")])
 
 
 def encode(readings: Readings) -> memoryview:
@@ -126,6 +129,17 @@ def decode_columns(stream: bytes, columns: Mapping[str, str]) -> NDArray[np.void
         found["time"] += _POSTGRES_EPOCH_US
     rows: NDArray[np.void] = found
     return rows
+
+
+def unpack(packed: bytes, tag_id: int) -> Readings:
+    """Return the readings of one tag, packed by the server as `export_packed.sql` does, in the same order."""
+    rows = np.frombuffer(packed, _PACKED)
+    readings = empty(len(rows))
+    readings["time"] = rows["time"] + _POSTGRES_EPOCH_US
+    readings["tag_id"] = tag_id
+    for name in COLUMNS[2:]:
+        readings[name] = rows[name]
+    return readings
 
 
 def copy_readings(cursor: Cursor[Any], readings: Readings, table: str = "readings") -> None:
