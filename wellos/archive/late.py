@@ -15,5 +15,8 @@ __all__ = ["overlay_days"]
 
 
 def overlay_days(conn: PgConnection) -> list[date]:
-    """Return the dropped days for which readings came since, oldest first."""
+    """Return the days to be archived anew, oldest first: those dropped for which readings came since.
+
+    And those with which that was begun: a day that was restored to be kept for no time.
+    """
     return [day for (day,) in conn.execute(query("overlay_days"))]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wellos.storage.cold import StoreName
     from wellos.storage.warm import PgConnection
 
-__all__ = ["Receipt", "droppable", "obstacles", "receipts", "unproven"]
+__all__ = ["Receipt", "droppable", "obstacles", "receipts", "standing", "unproven"]
 
 _SHOWN = 5
 
@@ -75,10 +75,14 @@ def obstacles(conn: PgConnection, store: StoreName, day: date, now: datetime, se
 
     `now` is platform time. That the readings still equal their copies is proven when the day is dropped.
     """
-    found = [*_of_the_day(conn, day, now, settings), *unproven(receipts(conn, store, day), store, day)]
-    found += _of_aggregates(conn, day)
-    found += _of_ingest(conn, day, now, pace(settings.make_clock()))
+    found = [*_of_the_day(conn, day), *standing(conn, day, now, settings)]
+    found += [*unproven(receipts(conn, store, day), store, day), *_of_aggregates(conn, day)]
     return found or list(_of_unknown_tags(conn, day))
+
+
+def standing(conn: PgConnection, day: date, now: datetime, settings: Settings) -> list[str]:
+    """Return those of the reasons that time alone removes, or a person, whatever is done with the day."""
+    return [*_of_time(conn, day, now, settings), *_of_ingest(conn, day, now, pace(settings.make_clock()))]
 
 
 def droppable(conn: PgConnection, store: StoreName, now: datetime, settings: Settings) -> list[date]:
@@ -106,16 +110,19 @@ def unproven(found: Sequence[Receipt], store: StoreName, day: date) -> Iterator[
             yield f"readings of tenant {one.tenant} may have changed since it was archived: {remedy}"
 
 
-def _of_the_day(conn: PgConnection, day: date, now: datetime, settings: Settings) -> Iterator[str]:
+def _of_the_day(conn: PgConnection, day: date) -> Iterator[str]:
+    row = conn.execute("SELECT dropped_at FROM reading_days WHERE day = %s", (day,)).fetchone()
+    if row is not None and row[0] is not None:
+        yield f"it was dropped already, at {row[0]:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _of_time(conn: PgConnection, day: date, now: datetime, settings: Settings) -> Iterator[str]:
     leaves = day_window(day)[1] + timedelta(days=settings.raw_days)
     if now < leaves:
         yield f"it is younger than WELLOS_RAW_DAYS={settings.raw_days} days: it may go from {leaves:%Y-%m-%d} on"
-    row = conn.execute("SELECT dropped_at, keep_until FROM reading_days WHERE day = %s", (day,)).fetchone()
-    dropped_at, keep_until = row or (None, None)
-    if dropped_at is not None:
-        yield f"it was dropped already, at {dropped_at:%Y-%m-%d %H:%M:%S} UTC"
-    if keep_until is not None and keep_until > now:
-        yield f"it was restored and is kept until {keep_until:%Y-%m-%d %H:%M:%S} UTC"
+    row = conn.execute("SELECT keep_until FROM reading_days WHERE day = %s", (day,)).fetchone()
+    if row is not None and row[0] is not None and row[0] > now:
+        yield f"it was restored and is kept until {row[0]:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _of_aggregates(conn: PgConnection, day: date) -> Iterator[str]:
