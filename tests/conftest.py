@@ -3,6 +3,7 @@
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
+    "tests.fix_bigquery",
     "tests.fix_db",
     "tests.fix_field",
     "tests.fix_mqtt",

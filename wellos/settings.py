@@ -22,7 +22,7 @@ __all__ = ["Settings", "load_settings", "origins"]
 
 _PREFIX = "WELLOS_"
 _ENV_FILE = ".env"
-_TEST_ONLY = {"WELLOS_TEST_DATABASE_URL", "WELLOS_NODE_MODULES"}
+_TEST_ONLY = {"WELLOS_TEST_BIGQUERY_PROJECT", "WELLOS_TEST_DATABASE_URL", "WELLOS_NODE_MODULES"}
 
 
 def _clock(text: str) -> str:

@@ -56,7 +56,7 @@ def test_every_page_is_linked_from_the_readme_and_every_link_leads_somewhere() -
 
 
 def test_every_setting_the_pages_name_exists() -> None:
-    of_tests = {"WELLOS_TEST_DATABASE_URL", "WELLOS_NODE_MODULES"}
+    of_tests = {"WELLOS_TEST_BIGQUERY_PROJECT", "WELLOS_TEST_DATABASE_URL", "WELLOS_NODE_MODULES"}
     known = {f"WELLOS_{name.upper()}" for name in Settings.model_fields} | of_tests
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         assert set(re.findall(r"\bWELLOS_[A-Z0-9_]+[A-Z0-9]", page.read_text())) <= known, page

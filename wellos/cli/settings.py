@@ -32,8 +32,9 @@ is running on the data folder, else it has its default. An empty value counts as
 |---|---|---|
 {rows}
 
-The tests read two more: `WELLOS_TEST_DATABASE_URL`, a server on which they make and drop databases of their own; unset:
-they start an embedded one; and `WELLOS_NODE_MODULES`, a folder with the foreign peers of the adapters.
+The tests read three more: `WELLOS_TEST_DATABASE_URL`, a server on which they make and drop databases of their own;
+unset: they start an embedded one; `WELLOS_TEST_BIGQUERY_PROJECT`, a Google Cloud project in which they make and remove
+a dataset; and `WELLOS_NODE_MODULES`, a folder with the foreign peers of the adapters.
 """
 
 
