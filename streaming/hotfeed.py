@@ -162,7 +162,7 @@ class HotFeed:
         """Write each tenant's readings; false when Redis lacks hours that it should have."""
         filled = True
         for tenant, readings in batches.items():
-            filled &= self._sink.write(tenant, readings)
+            filled &= self._sink.write(tenant, readings, complete=self._missing_since is None)
             self._counters.hot["written"] += len(readings)
         return filled
 
@@ -211,15 +211,22 @@ class HotFeed:
         self._sink.mark(filled=False)
         with warm.connect(self._settings) as connection:
             now = self._clock.micros()
-            start = max(since_us, now - self._settings.hot_hours * hot.HOUR_US)
+            oldest = now - self._settings.hot_hours * hot.HOUR_US
+            read_at = _server_micros(connection) if since_us <= oldest else self._sink.filled_at
+            start = max(since_us, oldest)
             while start <= now and not self._stopping:
                 for readings in iter_readings(connection, self._tags, start, start + _STEP_US):
                     self._sink.append(readings)
                     rows += len(readings)
                 start += _STEP_US
         if not self._stopping and self._missing_since is None:  # nothing more was missed meanwhile
-            self._sink.mark(filled=True)
+            self._sink.mark(filled=True, at=read_at)
         return rows
+
+
+def _server_micros(connection: warm.PgConnection) -> int:
+    row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _join(queue: deque[tuple[str, Readings]]) -> dict[str, Readings]:

@@ -45,6 +45,8 @@ class HotSink:
         self._wanted: dict[str, Any] = {}
         self._latest: dict[str, Latest] = {}
         self._filled = False
+        self.filled_at = 0
+        """The last mark seen: when PostgreSQL was read whole, see `wellos.storage.hot.filled_key`."""
         self._dirty = True
         """Redis may not have what is remembered here: after a start, a change of tags, and every error."""
         self._open: set[tuple[int, int]] = set()
@@ -63,8 +65,11 @@ class HotSink:
             for tenant, ids in wanted.items()
         }
 
-    def write(self, tenant: str, readings: Readings) -> bool:
-        """Write one batch of a tenant and publish it; false when Redis lacks hours that it should have."""
+    def write(self, tenant: str, readings: Readings, *, complete: bool = True) -> bool:
+        """Write one batch of a tenant and publish it; false when Redis lacks hours that it should have.
+
+        Not `complete`: something before it was missed. The mark goes first, so that no reader takes Redis for whole.
+        """
         self._take_tags()
         ordered = readings[np.argsort(readings["tag_id"], kind="stable")]
         latest = self._latest.get(tenant)
@@ -73,7 +78,10 @@ class HotSink:
         finally:  # remembered also when Redis is away; it is told of them once it is back
             changed = latest.take(ordered) if latest is not None else []
         pipe = client.pipeline(transaction=False)
-        pipe.exists(self._filled_key)
+        if complete:
+            pipe.get(self._filled_key)
+        else:
+            pipe.getdel(self._filled_key)
         for group, offset, slots in changed:
             pipe.setrange(hot.latest_key(tenant, group), offset, slots)
         appended = self._append(pipe, ordered, self._timed)
@@ -82,21 +90,24 @@ class HotSink:
             message = hot.encode_message(self._publisher, sequence, readings[at : at + _MESSAGE_ROWS])
             pipe.publish(hot.channel(tenant), message)
         try:
-            filled = bool(pipe.execute()[0])
+            mark = pipe.execute()[0]
         except redis.RedisError:
             self._dirty = True
             raise
+        if mark is not None:
+            self.filled_at = int(mark)
+        filled = complete and mark is not None
         self._open |= appended
         self._timed |= appended
         self._dirty = self._filled and not filled  # emptied behind our back
         self._filled = filled
         return filled
 
-    def mark(self, *, filled: bool) -> None:
-        """Note in Redis that it has all it should, or that it has not."""
+    def mark(self, *, filled: bool, at: int = 0) -> None:
+        """Note in Redis that it has all it should, and what others had committed by `at`; or that it has not."""
         client = self._made()
         if filled:
-            client.set(self._filled_key, "1")
+            client.set(self._filled_key, at)
         else:
             client.delete(self._filled_key)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from wellos.query.reader import Reader
 
-__all__ = ["Part", "Provenance", "Result", "default_reader", "readings", "watch_closed_days"]
+__all__ = ["Part", "Provenance", "Result", "default_reader", "latest", "readings", "watch_closed_days"]
 
 _lock = threading.Lock()
 _reader: Reader | None = None
@@ -62,3 +62,11 @@ def readings(  # noqa: PLR0913 - what can be asked
     UnreachableError for the database; ColdError, ColdRetryError or DamagedCopyError for the archive; MovedError.
     """
     return default_reader().readings(tenant, well, tags, start, end, interval, quality, limit=limit, cursor=cursor)
+
+
+def latest(tenant: str, well: str, tags: str | Sequence[str] | None = None) -> Result:
+    """Return the newest reading of each tag of a well (None: all), of any quality, in the columns of raw readings.
+
+    From Redis where it is whole, else from the warm tier; a tag whose readings have all been archived has none.
+    """
+    return default_reader().latest(tenant, well, tags)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from wellos.query.assembly import Answer
     from wellos.query.blocks import Run, Segment
     from wellos.query.cache import Cache
+    from wellos.query.hot import Hot
     from wellos.query.tiers import Cold, Warm
+    from wellos.readings import Readings
     from wellos.settings import Settings
 
-__all__ = ["Answerer", "MovedError"]
+__all__ = ["Answerer", "MovedError", "Tiers"]
 
 _ATTEMPTS = 5
 
@@ -57,14 +59,22 @@ class _Mode(Enum):
     """No cache, and no more is read than was asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """What answers are made from."""
+
+    hot: Hot
+    warm: Warm
+    cold: Cold
+    cache: Cache
+
+
 class Answerer:
     """Puts tiers together. Threads may share one."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, warm: Warm, cold: Cold, cache: Cache, threads: Executor
-    ) -> None:
-        self._settings, self._clock = settings, clock
-        self._warm, self._cold, self._cache, self._threads = warm, cold, cache, threads
+    def __init__(self, settings: Settings, clock: Clock, tiers: Tiers, threads: Executor) -> None:
+        self._settings, self._clock, self._threads = settings, clock, threads
+        self._hot, self._warm, self._cold, self._cache = tiers.hot, tiers.warm, tiers.cold, tiers.cache
         self._cluster: str | None = None
 
     def answer(self, question: Question) -> Answer:
@@ -129,7 +139,10 @@ class Answerer:
             dropped = [day for day, known in facts.days.items() if aggregate and known.dropped_at is not None]
             overlaid = read_overlay_days(conn, question.scope.tag_ids, dropped)
         kept = day_floor(WallClock().now()) - timedelta(days=self._settings.aggregate_days - 1)
-        pieces = plan(start, end, facts, aggregate=aggregate, kept_from=kept, overlaid=frozenset(overlaid))
+        hot_from = None if aggregate else self._hot.since(question.scope.tag_ids)
+        pieces = plan(
+            start, end, facts, aggregate=aggregate, kept_from=kept, overlaid=frozenset(overlaid), hot_from=hot_from
+        )
         rule = cacheable(facts, question.asked_at.date(), aggregate=aggregate) if caching else _never
         found = []
         for one in segments(pieces, facts, rule, size):
@@ -146,14 +159,14 @@ class Answerer:
         Raises _MovedMeanwhile where a day was dropped or restored under the query: there may be a hole, or something
         twice.
         """
-        if not any(one.days or one.source in {"warm", "cold"} for one in wanted):
+        if not any(one.days or one.source != "aggregate" for one in wanted):
             return set()
         blocks = [one for one in wanted if one.days]
         start = min(one.start for one in wanted)
         end = max(one.end for one in wanted)
         with self._warm.connection() as conn:
             after = read_facts(conn, start, end, question.interval.relation if blocks else None)
-        days = {day for one in wanted if one.source in {"warm", "cold"} for day in days_of(one.start, one.end)}
+        days = {day for one in wanted if one.source != "aggregate" for day in days_of(one.start, one.end)}
         if any(after.place(day) != planned.facts.place(day) for day in days):
             raise _MovedMeanwhile
         rule = cacheable(after, question.asked_at.date(), aggregate=question.interval.relation is not None)
@@ -182,11 +195,17 @@ class Answerer:
             parts = [Part("cold", cold.store, *span, rows=cold.rows, bytes_scanned=scanned, cacheable=blocks)]
             if cold.late:
                 parts.append(Part("overlay", "readings", *span, rows=cold.late))
+        elif run.source == "hot" and (held := self._hot_readings(question, run)) is not None:
+            readings, parts = held, [Part("hot", "scada:hour", *span, rows=len(held))]
         else:
             readings = self._warm.readings(tags, *span, most)
             parts = [Part("warm", "readings", *span, rows=len(readings), cacheable=blocks)]
         frame = frames.raw_frame(readings)
         return Served(run, frame if relation is None else frames.recomputed(frame, question.base), tuple(parts))
+
+    def _hot_readings(self, question: Question, run: Run) -> Readings | None:
+        with self._warm.connection() as conn:
+            return self._hot.readings(conn, question.scope.tag_ids, run.start, run.end)
 
 
 def _never(_: date) -> bool:

@@ -6,18 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from wellos.clock import from_micros
 from wellos.errors import ConfigurationError, Problem
 from wellos.quality import Quality
 from wellos.query import frames
-from wellos.query.answer import Answerer
+from wellos.query.answer import Answerer, Tiers
 from wellos.query.assembly import Question
 from wellos.query.cache import Cache
-from wellos.query.intervals import ceil, choose, floor
+from wellos.query.hot import Hot
+from wellos.query.intervals import INTERVALS, ceil, choose, floor
 from wellos.query.names import Names
 from wellos.query.pages import Page, read_page
-from wellos.query.provenance import Provenance, Result
+from wellos.query.provenance import Part, Provenance, Result
 from wellos.query.redis_link import RedisLink
-from wellos.query.tiers import Cold, Warm
+from wellos.query.tiers import Cold, Warm, newest_readings
 from wellos.validation import did_you_mean
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from wellos.query.intervals import Interval
+    from wellos.query.provenance import Tier
+    from wellos.readings import Readings
     from wellos.settings import Settings
     from wellos.storage.cold import ColdStore
 
@@ -47,7 +51,9 @@ class Reader:
         self._threads = ThreadPoolExecutor(_THREADS, "wellos query")
         self._redis = RedisLink(settings, self._clock)
         self._cache = Cache(self._redis, self._clock, settings.cache_s)
-        self._answerer = Answerer(settings, self._clock, self._warm, self._cold, self._cache, self._threads)
+        self._hot = Hot(settings, self._clock, self._redis)
+        tiers = Tiers(self._hot, self._warm, self._cold, self._cache)
+        self._answerer = Answerer(settings, self._clock, tiers, self._threads)
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +70,25 @@ class Reader:
         self._redis.close()
         self._cold.close()
         self._warm.close()
+
+    def latest(self, tenant: str, well: str, tags: str | Sequence[str] | None = None) -> Result:
+        """See `wellos.query.latest`."""
+        begun, asked_at = self._clock.monotonic(), self._clock.now()
+        found, parts = [], []
+        with self._warm.connection() as conn:
+            scope = self._names.resolve(conn, tenant, well, tags)
+            hot = self._hot.latest(conn, tenant, scope.tag_ids)
+            if hot is not None:
+                found.append(frames.raw_frame(hot))
+                parts.append(_latest_part("hot", "scada:latest", hot))
+            rest = sorted(set(scope.tag_ids) - set([] if hot is None else hot["tag_id"].tolist()))
+            if rest:
+                warm = newest_readings(conn, rest)
+                found.append(frames.raw_frame(warm))
+                parts.append(_latest_part("warm", "readings", warm))
+        frame = frames.finish(found, INTERVALS["raw"], scope.tags, frozenset(Quality))
+        spent = 1000 * (self._clock.monotonic() - begun)
+        return Result(frame, Provenance(tuple(parts), len(frame), asked_at, spent))
 
     def readings(  # noqa: PLR0913 - what can be asked
         self,
@@ -99,6 +124,12 @@ class Reader:
         spent = 1000 * (self._clock.monotonic() - begun)
         provenance = Provenance(tuple(page.parts), len(page.frame), page.watermark, spent)
         return Result(page.frame, provenance, page.next)
+
+
+def _latest_part(tier: Tier, relation: str, found: Readings) -> Part:
+    """Of latest readings, the stretch is from the oldest of them to the newest."""
+    first, last = (found["time"].min(), found["time"].max()) if len(found) else (0, 0)
+    return Part(tier, relation, from_micros(int(first)), from_micros(int(last) + 1), len(found))
 
 
 def _check_range(start: datetime, end: datetime) -> None:

@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from wellos.clock import to_micros
 from wellos.errors import ConfigurationError, Problem
 from wellos.query.frames import BUCKETS, buckets_frame
-from wellos.readings import empty
+from wellos.readings import empty, pack
 from wellos.storage import warm
 from wellos.storage.cold import ColdError
 from wellos.storage.copy import decode_columns, iter_readings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wellos.storage.cold import ColdStore, StoreName
     from wellos.storage.warm import PgConnection
 
-__all__ = ["Cold", "ColdFound", "TooManyError", "Warm"]
+__all__ = ["Cold", "ColdFound", "TooManyError", "Warm", "newest_readings"]
 
 _CONNECTIONS = 8
 _PATIENCE_S = 10.0
@@ -116,6 +116,16 @@ class Warm:
                     name="wellos query",
                 )
             return self._pool
+
+
+def newest_readings(conn: PgConnection, tag_ids: Sequence[int]) -> Readings:
+    """Return the newest reading in `readings` of each of these tags that has one."""
+    rows = conn.execute(query("query_latest"), {"tags": list(tag_ids)}, binary=True).fetchall()
+    if not rows:
+        return empty()
+    times, tags, values, quality, status = zip(*rows, strict=True)
+    codes = np.array(status, np.int64) & 0xFFFFFFFF
+    return pack([to_micros(time) for time in times], values, tags, quality, codes)
 
 
 def _configure(conn: PgConnection) -> None:

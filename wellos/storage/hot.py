@@ -5,7 +5,7 @@
 | `scada:latest:TENANT:{GROUP}` | string | 64 slots of one packed `wellos.readings.READING`, by tag id % 64 |
 | `scada:open:{GROUP}:HOUR` | string | segments as readings came; has a TTL |
 | `scada:hour:{GROUP}:HOUR` | hash | tag id in decimal -> packed block of the hour, once that is closed; has a TTL |
-| `scada:filled:INSTANCE` | string | there while Redis has all of this ingest's; not from a flush until it is filled |
+| `scada:filled:INSTANCE` | string | there while Redis has all of this ingest's; not from a loss until it is filled |
 | `scada:readings:TENANT` | channel | one message a batch, see `wellos.storage.hot_message` |
 
 TENANT is the tenant's slug, GROUP is tag id // 64, HOUR counts from 1970-01-01 UTC; `wellos.storage.hot_records` has
@@ -28,7 +28,7 @@ from wellos.storage.hot_message import Message, decode_message, encode_message
 from wellos.storage.hot_records import GROUP, HOUR_US, decode_block, decode_segments, keep_best
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from wellos.readings import Readings
     from wellos.settings import Settings
@@ -46,6 +46,7 @@ __all__ = [
     "last_hours",
     "latest",
     "latest_key",
+    "marked_hours",
     "open_key",
 ]
 
@@ -66,7 +67,11 @@ def hour_key(group: int, hour: int) -> str:
 
 
 def filled_key(instance: str) -> str:
-    """Key by which one ingest knows that Redis still has what it wrote."""
+    """Key by which one ingest knows that Redis still has what it wrote.
+
+    There is none while Redis lacks any of it. Its value is when PostgreSQL was last read whole, in microseconds by the
+    clock of that server: what others had committed by then is in Redis too; 0 when that is not known.
+    """
     return f"scada:filled:{instance}"
 
 
@@ -113,6 +118,13 @@ def latest(client: redis.Redis, tenant: str, tag_ids: Iterable[int]) -> Readings
 
 def last_hours(client: redis.Redis, tag_ids: Iterable[int], since_us: int, until_us: int) -> Readings:
     """Return what Redis holds of these tags with since <= time < until, by tag and time, one reading a time."""
+    return marked_hours(client, (), tag_ids, since_us, until_us)[1]
+
+
+def marked_hours(
+    client: redis.Redis, instances: Sequence[str], tag_ids: Iterable[int], since_us: int, until_us: int
+) -> tuple[list[int | None], Readings]:
+    """Return the same, and of that very moment the marks of these ingests (see `filled_key`), None where one is not."""
     tags = np.unique(np.fromiter(tag_ids, np.int64))
     hours = range(since_us // HOUR_US, (until_us - 1) // HOUR_US + 1)
     wanted = [
@@ -121,19 +133,19 @@ def last_hours(client: redis.Redis, tag_ids: Iterable[int], since_us: int, until
         for hour in hours
     ]
     pipe = client.pipeline(transaction=True)  # an hour that is packed just now is seen before or after, whole
+    for instance in instances:
+        pipe.get(filled_key(instance))
     for group, hour, members in wanted:
         pipe.hmget(hour_key(group, hour), members)
         pipe.get(open_key(group, hour))
-    if not wanted:
-        return empty()
-    answers = pipe.execute()
-    found = []
+    answers = pipe.execute() if instances or wanted else []
+    marks = [None if mark is None else int(mark) for mark in answers[: len(instances)]]
+    found = [empty()]
+    answers = answers[len(instances) :]
     for (group, hour, members), blocks, raw in zip(wanted, answers[::2], answers[1::2], strict=True):
         found += [decode_block(tag, hour, block) for tag, block in zip(members, blocks, strict=True) if block]
         if raw:
             arrived = decode_segments(group, hour, raw)
             found.append(arrived[np.isin(arrived["tag_id"], members)])
-    if not found:
-        return empty()
     readings = np.concatenate(found)
-    return keep_best(readings[(readings["time"] >= since_us) & (readings["time"] < until_us)])
+    return marks, keep_best(readings[(readings["time"] >= since_us) & (readings["time"] < until_us)])
