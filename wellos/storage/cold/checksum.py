@@ -26,7 +26,7 @@ A lane has ten constants c0 ... c9, below 2^30. Its hash of a reading is h:
 `a` and `b` are the sums of h over all readings by the constants LANES[0] and LANES[1]; they do not wrap below four
 thousand million readings. p q ties what was measured to where it belongs, so that two values exchanged are found; the
 last step keeps regular patterns (a run of values moved by as much up as down) from adding up to nothing.
-An engine finds e as floor(ln|v| / ln 2), which may be off by one, and puts it right by m: see `readings_checksum.sql`.
+An engine that cannot see bits finds e as floor(ln|v| / ln 2), which may be off by one, and puts it right by m.
 """
 
 from __future__ import annotations
