@@ -27,6 +27,7 @@ COMMANDS = {
     "audit": "wellos.cli.audit:audit_command",
     "quarantine": "wellos.cli.quarantine:quarantine",
     "quality": "wellos.cli.quality:quality",
+    "readings": "wellos.cli.readings:readings",
     "settings": "wellos.cli.settings:settings",
 }
 
