@@ -3,12 +3,14 @@
 import dagster as dg
 
 from sensors.failures import failed_checks, failed_runs
+from sensors.imports import new_imports
 from sensors.new_days import new_days
 from wellos_dagster.defs.aggregates.assets import AGGREGATES, aggregate_status
 from wellos_dagster.defs.aggregates.checks import AGGREGATE_CHECKS
 from wellos_dagster.defs.aggregates.schedules import AGGREGATE_JOBS, AGGREGATE_SCHEDULES
 from wellos_dagster.defs.ingest.assets import field_entries, ingest_health, readings
 from wellos_dagster.defs.ingest.checks import INGEST_CHECKS
+from wellos_dagster.defs.ingest.imports import historian_imports
 from wellos_dagster.defs.ingest.schedules import INGEST_JOBS, INGEST_SCHEDULES
 from wellos_dagster.defs.registry.assets import registry
 from wellos_dagster.defs.tiering.graph import TIERING_ASSETS, TIERING_CHECKS
@@ -20,12 +22,22 @@ __all__ = ["defs"]
 defs = dg.Definitions(
     # Every run is a process of its own already; a process for each step would cost seconds and gain nothing.
     executor=dg.in_process_executor,
-    assets=[registry, readings, field_entries, ingest_health, *AGGREGATES, aggregate_status, *TIERING_ASSETS],
+    assets=[
+        registry,
+        readings,
+        field_entries,
+        ingest_health,
+        historian_imports,
+        *AGGREGATES,
+        aggregate_status,
+        *TIERING_ASSETS,
+    ],
     asset_checks=[*INGEST_CHECKS, *AGGREGATE_CHECKS, *TIERING_CHECKS],
     jobs=[*INGEST_JOBS, *AGGREGATE_JOBS, *TIERING_JOBS],
     schedules=[*INGEST_SCHEDULES, *AGGREGATE_SCHEDULES, *TIERING_SCHEDULES],
     sensors=[
         new_days,
+        new_imports,
         failed_checks,
         failed_runs,
         # The one that Dagster makes by itself is stopped.

@@ -154,6 +154,8 @@ def _words(examined: Examined, imported: Imported | None) -> str:
     lines += [", ".join(beside)] if beside else []
     if imported.gaps_closed:
         lines.append(f"{imported.gaps_closed:,} gaps closed")
+    if imported.hot_missed:
+        lines.append(f"{imported.hot_missed:,} readings of the last hours are not in Redis, which cannot be reached")
     if imported.resumed_frames:
         lines.append("went on behind an earlier run of the same file")
     return "\n".join(lines)

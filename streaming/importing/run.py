@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 import numpy as np
+import redis
+from psycopg.rows import dict_row
 
 from streaming.delivery import Filled
 from streaming.importing.coverage import Coverage, OpenGap
 from streaming.importing.layout import lay_out, names_of
 from streaming.importing.rows import Converter
 from streaming.importing.source import columns_of, digest, pieces
+from streaming.sinks.hot import HotSink
 from streaming.sinks.warm import WarmSink
 from streaming.spool.entry import Entry
 from streaming.validate import Share, Thresholds, Validator
 from wellos.clock import to_micros
-from wellos.errors import ConfigurationError, Problem
+from wellos.errors import ConfigurationError, Problem, WellosError
 from wellos.registry import check_names, load_connections
 from wellos.spool_format import Frame, parse
+from wellos.storage.hot import HOUR_US
 from wellos.storage.sql import query
 from wellos.storage.warm import connect
 from wellos.validation import did_you_mean
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
     from streaming.importing.mapping import Mapping
     from streaming.importing.rows import Converted
+    from wellos.clock import Clock
+    from wellos.readings import Readings
     from wellos.registry import Connection
     from wellos.settings import Settings
 
@@ -78,6 +84,8 @@ class Imported:
     """By this run."""
     resumed_frames: int
     """Frames that an earlier run had stored."""
+    hot_missed: int
+    """Readings of the last hours that Redis could not be given."""
 
 
 class Importer:
@@ -142,7 +150,7 @@ class Importer:
         validator.configure(self._connections)
         interval = {tag.tag_id: round(tag.interval_s * 1e6) for item in self._connections for tag in item.tags}
         coverage, seq, rows, resumed = Coverage(interval), 0, 0, 0
-        sink = WarmSink(self._settings, spool_id, self._clock)
+        sink, recent = WarmSink(self._settings, spool_id, self._clock), _Recent(self._settings, self._clock, spool_id)
         try:
             for converted in self._converted():
                 frames = []
@@ -151,6 +159,7 @@ class Importer:
                     frames.append(_frame(entry, seq))
                 if frames:
                     resumed += sink.commit(frames).skipped
+                    recent.give(np.concatenate([frame.readings for frame in frames]))
                 coverage.add(converted.readings)
                 rows += len(converted.readings)
                 progress(rows)
@@ -163,7 +172,8 @@ class Importer:
                 sink.commit([_frame(Entry(connection_id, received_us, filled=spans), seq)])
         finally:
             sink.close()
-        return self._told(spool_id, len(filled), resumed)
+            recent.close()
+        return self._told(spool_id, len(filled), resumed, recent.missed)
 
     def _converted(self) -> Iterator[Converted]:
         converter = Converter(self._layout, self._mapping, self._names, self._zone, self._name)
@@ -213,11 +223,34 @@ class Importer:
         tags = {item.connection_id: [tag.tag_id for tag in item.tags] for item in self._connections}
         return coverage.filled(gaps, tags)
 
-    def _told(self, spool_id: UUID, closed: int, resumed: int) -> Imported:
-        with connect(self._settings, autocommit=True) as conn:
-            row = conn.execute(query("import_told"), {"spool_id": spool_id}).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate always has a row
-        return Imported(spool_id, *row, closed, resumed)  # type: ignore[call-arg]
+    def _told(self, spool_id: UUID, closed: int, resumed: int, hot_missed: int) -> Imported:
+        with connect(self._settings, autocommit=True) as conn, conn.cursor(row_factory=dict_row) as cursor:
+            row = cursor.execute(query("import_told"), {"spool_id": spool_id}).fetchone() or {}
+        return Imported(spool_id, **row, gaps_closed=closed, resumed_frames=resumed, hot_missed=hot_missed)
+
+
+class _Recent:
+    """Gives Redis what is of the last hours; what it cannot take is counted, as nothing waits for it."""
+
+    def __init__(self, settings: Settings, clock: Clock, spool_id: UUID) -> None:
+        self._sink = None if settings.redis_url is None else HotSink(settings, clock, str(spool_id))
+        self._since_us = clock.micros() - settings.hot_hours * HOUR_US
+        self.missed = 0
+
+    def give(self, readings: Readings) -> None:
+        """Add readings, committed, to their hours."""
+        recent = readings[readings["time"] >= self._since_us]
+        if not len(recent) or self._sink is None:
+            return
+        try:
+            self._sink.append(recent)
+        except (redis.RedisError, WellosError):
+            self.missed += len(recent)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._sink is not None:
+            self._sink.close()
 
 
 def _frame(entry: Entry, seq: int) -> Frame:

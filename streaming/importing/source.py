@@ -63,7 +63,7 @@ def columns_of(path: Path, mapping: Mapping) -> list[str]:
     """Return the headers of the file; ConfigurationError where there are none, or one twice."""
     if is_parquet(path):
         with _readable(path):
-            names = pa_parquet.read_schema(path).names
+            names = pa_parquet.read_schema(path).names  # type: ignore[no-untyped-call]
     else:
         with _readable(path), _open_csv(path, mapping, []) as reader:
             names = reader.schema.names
@@ -93,25 +93,35 @@ def _csv(path: Path, mapping: Mapping) -> Iterator[Piece]:
     first = 1
     with _open_csv(path, mapping, refused) as reader:
         for batch in reader:
-            # The reader parses ahead: lines it refused beyond this batch belong to a later one.
-            taken = [item for item in refused if item.number is None or item.number - 2 < first + batch.num_rows]
-            del refused[: len(taken)]
-            yield Piece(_numbered(batch, first), [_broken(item, first) for item in taken])
-            first += batch.num_rows
+            broken = _taken(refused, first, batch.num_rows)
+            count = batch.num_rows + len(broken)
+            without = {line.row for line in broken}
+            rows = [row for row in range(first, first + count) if row not in without] if broken else first
+            yield Piece(_numbered(batch, rows), broken)
+            first += count
     if refused:
-        yield Piece(pl.DataFrame(schema={ROW: pl.Int64}), [_broken(item, first) for item in refused])
+        yield Piece(pl.DataFrame(schema={ROW: pl.Int64}), _taken(refused, first, len(refused)))
 
 
-def _broken(item: Any, row: int) -> Broken:  # noqa: ANN401 - pyarrow has no types
-    number = row if item.number is None else item.number - 1
-    detail = f"{item.actual_columns} fields where the header has {item.expected_columns}"
-    return Broken(number, item.text, detail)
+def _taken(refused: list[Any], first: int, rows: int) -> list[Broken]:
+    """Take the refused lines among the next rows: the reader parses ahead, and later ones belong to a later piece."""
+    end, taken = first + rows, 0
+    while taken < len(refused) and refused[taken].number - 1 < end:
+        end, taken = end + 1, taken + 1
+    broken = [
+        Broken(line.number - 1, line.text, f"{line.actual_columns} fields where the header has {line.expected_columns}")
+        for line in refused[:taken]
+    ]
+    del refused[:taken]
+    return broken
 
 
-def _numbered(batch: Any, first: int) -> pl.DataFrame:  # noqa: ANN401 - pyarrow has no types
+def _numbered(batch: Any, rows: int | list[int]) -> pl.DataFrame:  # noqa: ANN401 - pyarrow has no types
     frame = pl.from_arrow(batch)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a record batch is a frame
-    return frame.with_row_index(ROW, offset=first)
+    if isinstance(rows, list):
+        return frame.with_columns(pl.Series(ROW, rows, pl.Int64))
+    return frame.with_row_index(ROW, offset=rows)
 
 
 @contextmanager
