@@ -63,7 +63,7 @@ def columns_of(path: Path, mapping: Mapping) -> list[str]:
     """Return the headers of the file; ConfigurationError where there are none, or one twice."""
     if is_parquet(path):
         with _readable(path):
-            names = pa_parquet.read_schema(path).names  # type: ignore[no-untyped-call]
+            names = pa_parquet.read_schema(path).names
     else:
         with _readable(path), _open_csv(path, mapping, []) as reader:
             names = reader.schema.names
@@ -82,7 +82,7 @@ def pieces(path: Path, mapping: Mapping) -> Iterator[Piece]:
 
 def _parquet(path: Path) -> Iterator[Piece]:
     first = 1
-    with pa_parquet.ParquetFile(path) as file:  # type: ignore[no-untyped-call]
+    with pa_parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_ROWS, use_threads=False):
             yield Piece(_numbered(batch, first))
             first += batch.num_rows
