@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from wellos.readings import READING, empty, pack
+from wellos.settings import load_settings
 from wellos.storage.cold import Checksum, ColdStore, DamagedCopyError, Inventory
 from wellos.storage.cold.checksum import checksum
-from wellos.storage.cold.parquet import ParquetStore
+from wellos.storage.cold.opening import open_cold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,12 +26,16 @@ START = 1_793_491_200_000_000
 END = START + DAY_US
 TAGS = (3, 7, 8, 2_147_483_647)
 
-STORES = ["parquet"]
+STORES = ["parquet", "bigquery"]
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ColdStore]:
-    made = {"parquet": lambda: ParquetStore(tmp_path / "cold")}[request.param]()
+    settings = load_settings(cold_dir=tmp_path / "cold")
+    if request.param == "bigquery":
+        settings = request.getfixturevalue("bigquery_settings")
+    made = open_cold(settings)
+    assert made.name == request.param
     yield made
     made.close()
 

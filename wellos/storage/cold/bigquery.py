@@ -180,19 +180,20 @@ class BigQueryStore:
         return tags, counts
 
     def quarantine(self, tenant: str, day: date) -> str | None:
-        """Move a copy to `readings_quarantine`, over an earlier one of that day; see `ColdStore.quarantine`."""
+        """Move a copy to a table of its own, `readings_quarantine_...`; see `ColdStore.quarantine`."""
         if self._tables.location(tenant) is None or self._missing(tenant, [day]):
             return None
-        location = self._tables.ensure(tenant, QUARANTINE)
-        source, target = self._tables.name(tenant, READINGS, day), self._tables.name(tenant, QUARANTINE, day)
-        stem = f"quar-{tenant}-{partition_id(day)}-"
-        self._jobs.copy(source, target, f"{stem}{uuid.uuid4().hex}", location)
+        aside = f"{QUARANTINE}{partition_id(day)}_{uuid.uuid4().hex[:8]}"
+        location = self._tables.ensure(tenant, aside)
+        source, target = self._tables.name(tenant, READINGS, day), self._tables.name(tenant, aside, day)
+        stem = f"quar-{tenant}-{aside}-"
+        self._jobs.copy(source, target, f"{stem}copy", location)
         # One that was tried again may still run, and would put an emptied partition over what was put aside.
         self._jobs.stop_unfinished(stem, location, f"looking for copies of {tenant} {day}")
         if self._has_empty_days(tenant):
             self._tables.delete_partition(tenant, EMPTY_DAYS, day)
         self._tables.delete_partition(tenant, READINGS, day)
-        return target
+        return self._tables.name(tenant, aside)
 
     def inventory(self, tenant: str) -> Sequence[Inventory]:
         """Return the partitions, by BigQuery's own books (logical bytes)."""

@@ -23,7 +23,8 @@ __all__ = ["EMPTY_DAYS", "FIELDS", "QUARANTINE", "READINGS", "Tables"]
 
 READINGS = "readings"
 EMPTY_DAYS = "readings_empty_days"
-QUARANTINE = "readings_quarantine"
+QUARANTINE = "readings_quarantine_"
+"""Each copy that is put aside has a table of its own: what it was is to be looked at, then deleted by hand."""
 
 FIELDS = (
     SchemaField("time", "TIMESTAMP", mode="REQUIRED", description="Source time, UTC"),
@@ -35,7 +36,6 @@ FIELDS = (
 _ALONE = (
     SchemaField("time", "TIMESTAMP", mode="REQUIRED", description="Start of a UTC day archived without readings"),
 )
-_SCHEMAS = {READINGS: FIELDS, QUARANTINE: FIELDS, EMPTY_DAYS: _ALONE}
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LABELS = {"application": "wellos"}
 
@@ -83,7 +83,7 @@ class Tables:
             if name not in self._ready:
                 with speaking(f"preparing table {name}"):
                     self._ensure_dataset(tenant)
-                    self._ensure_table(name, _SCHEMAS[table])
+                    self._ensure_table(name, _ALONE if table == EMPTY_DAYS else FIELDS)
                 self._ready.add(name)
             return self._locations[self._dataset(tenant)]
 
