@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from wellos.storage.warm import PgConnection
 
@@ -24,15 +24,18 @@ connection AS (
     RETURNING connection_id
 )
 INSERT INTO tags (tenant_id, well_id, connection_id, name, address, unit)
-SELECT tenant_id, well_id, connection_id, 'tag_' || i, i::text, 'psi'
-FROM well, connection, generate_series(1, %(count)s) i
+SELECT tenant_id, well_id, connection_id, name, place::text, 'psi'
+FROM well, connection, unnest(%(names)s::text[]) WITH ORDINALITY AS t(name, place)
 RETURNING tag_id
 """
 
 
-def add_tags(connection: PgConnection, count: int = 1, slug: str = "acme") -> list[int]:
-    """Register a tenant with one well, one Modbus connection and `count` tags; return the tags' numbers."""
-    return sorted(row[0] for row in connection.execute(_TAGS, {"slug": slug, "count": count}))
+def add_tags(
+    connection: PgConnection, count: int = 1, slug: str = "acme", names: Sequence[str] | None = None
+) -> list[int]:
+    """Register a tenant with one well, one Modbus connection and `count` tags, or of `names`; return their numbers."""
+    names = [f"tag_{place}" for place in range(1, count + 1)] if names is None else list(names)
+    return sorted(row[0] for row in connection.execute(_TAGS, {"slug": slug, "names": names}))
 
 
 def at(text: str) -> datetime:

@@ -39,10 +39,10 @@ JOIN fleet_plan p
   ON p.kind = 'connection' AND p.slug = f.slug AND p.name = f.name AND p.action IN ('changed', 'restored')
 WHERE c.connection_id = p.id;
 
-INSERT INTO tags (tenant_id, well_id, connection_id, name, address, unit, quantity, scale, "offset", deadband,
+INSERT INTO tags (tenant_id, well_id, connection_id, name, address, unit, quantity, metric, scale, "offset", deadband,
                   resolution, low, high, interval_s, mode, sentinels)
-SELECT t.tenant_id, w.well_id, c.connection_id, f.name, f.address, f.unit, f.quantity, f.scale, f."offset", f.deadband,
-       f.resolution, f.low, f.high, f.interval_s, f.mode, f.sentinels
+SELECT t.tenant_id, w.well_id, c.connection_id, f.name, f.address, f.unit, f.quantity, f.metric, f.scale, f."offset",
+       f.deadband, f.resolution, f.low, f.high, f.interval_s, f.mode, f.sentinels
 FROM fleet_tags f
 JOIN fleet_plan p ON p.kind = 'tag' AND p.slug = f.slug AND p.well = f.well AND p.name = f.name AND p.action = 'added'
 JOIN tenants t ON t.slug = f.slug
@@ -51,8 +51,8 @@ JOIN scada_connections c ON c.tenant_id = t.tenant_id AND c.name = f.connection
 ORDER BY f.position;
 
 UPDATE tags g
-SET connection_id = c.connection_id, address = f.address, unit = f.unit, quantity = f.quantity, scale = f.scale,
-    "offset" = f."offset", deadband = f.deadband, resolution = f.resolution, low = f.low, high = f.high,
+SET connection_id = c.connection_id, address = f.address, unit = f.unit, quantity = f.quantity, metric = f.metric,
+    scale = f.scale, "offset" = f."offset", deadband = f.deadband, resolution = f.resolution, low = f.low, high = f.high,
     interval_s = f.interval_s, mode = f.mode, sentinels = f.sentinels, retired_at = NULL
 FROM fleet_tags f
 JOIN fleet_plan p

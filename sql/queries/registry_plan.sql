@@ -56,12 +56,12 @@ WHERE w.protocol IS NOT NULL OR p.retired_at IS NULL;
 
 INSERT INTO fleet_plan
 WITH wanted AS (
-    SELECT slug, well, name, connection, address, unit, quantity, scale, "offset", deadband, resolution, low, high,
-           interval_s, mode, sentinels
+    SELECT slug, well, name, connection, address, unit, quantity, metric, scale, "offset", deadband, resolution, low,
+           high, interval_s, mode, sentinels
     FROM fleet_tags
 ), present AS (
-    SELECT t.slug, w.name AS well, g.name, c.name AS connection, g.address, g.unit, g.quantity, g.scale, g."offset",
-           g.deadband, g.resolution, g.low, g.high, g.interval_s, g.mode, g.sentinels, g.tag_id, g.retired_at
+    SELECT t.slug, w.name AS well, g.name, c.name AS connection, g.address, g.unit, g.quantity, g.metric, g.scale,
+           g."offset", g.deadband, g.resolution, g.low, g.high, g.interval_s, g.mode, g.sentinels, g.tag_id, g.retired_at
     FROM tags g
     JOIN wells w USING (well_id)
     JOIN scada_connections c USING (connection_id)
@@ -72,11 +72,11 @@ WITH wanted AS (
            CASE WHEN p.tag_id IS NULL THEN 'added'
                 WHEN w.address IS NULL THEN 'retired'
                 WHEN p.retired_at IS NOT NULL THEN 'restored'
-                WHEN (w.connection, w.address, w.unit, w.quantity, w.scale, w."offset", w.deadband, w.resolution,
-                      w.low, w.high, w.interval_s, w.mode, w.sentinels)
+                WHEN (w.connection, w.address, w.unit, w.quantity, w.metric, w.scale, w."offset", w.deadband,
+                      w.resolution, w.low, w.high, w.interval_s, w.mode, w.sentinels)
                      IS DISTINCT FROM
-                     (p.connection, p.address, p.unit, p.quantity, p.scale, p."offset", p.deadband, p.resolution,
-                      p.low, p.high, p.interval_s, p.mode, p.sentinels) THEN 'changed'
+                     (p.connection, p.address, p.unit, p.quantity, p.metric, p.scale, p."offset", p.deadband,
+                      p.resolution, p.low, p.high, p.interval_s, p.mode, p.sentinels) THEN 'changed'
                 ELSE 'unchanged' END AS action,
            p, w
     FROM wanted w

@@ -11,9 +11,9 @@ CREATE TEMPORARY TABLE fleet_connections (
 ) ON COMMIT DROP;
 CREATE TEMPORARY TABLE fleet_tags (
     position integer GENERATED ALWAYS AS IDENTITY, slug text, connection text, name text, well text, address text,
-    unit text, quantity text, scale double precision, "offset" double precision, deadband double precision,
-    resolution double precision, low double precision, high double precision, interval_s double precision, mode text,
-    sentinels double precision[]
+    unit text, quantity text, metric text, scale double precision, "offset" double precision,
+    deadband double precision, resolution double precision, low double precision, high double precision,
+    interval_s double precision, mode text, sentinels double precision[]
 ) ON COMMIT DROP;
 CREATE TEMPORARY TABLE fleet_plan (
     kind text, slug text, well text, name text, id integer, action text, old jsonb, new jsonb

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wellos.fleet.model import ConnectionEntry, Fleet, FleetConnection, FleetTenant, TagEntry, TenantEntry, WellEntry
 from wellos.fleet.units import QUANTITIES
 from wellos.registry import Protocol
+from wellos.telemetry import Metric
 
 _names = st.text(
     st.characters(exclude_categories=("Cs", "Cc", "Cf", "Co", "Cn", "Zl", "Zp", "Zs")), min_size=1, max_size=8
@@ -39,7 +40,7 @@ def _address(protocol: str, index: int) -> str:
 
 
 @st.composite
-def _tag(draw: st.DrawFn, well: str, name: str, protocol: str, index: int) -> TagEntry:
+def _tag(draw: st.DrawFn, well: str, name: str, metric: Metric | None, protocol: str, index: int) -> TagEntry:
     quantity = draw(st.none() | st.sampled_from(sorted(QUANTITIES)))
     low, high = sorted(draw(st.tuples(_numbers, _numbers).filter(lambda pair: pair[0] != pair[1])))
     ranged = draw(st.booleans())
@@ -48,6 +49,7 @@ def _tag(draw: st.DrawFn, well: str, name: str, protocol: str, index: int) -> Ta
         well=well,
         address=_address(protocol, index),
         quantity=quantity,
+        metric=metric,
         unit=None if quantity is None else draw(st.none() | st.sampled_from(QUANTITIES[quantity])),
         scale=draw(_numbers.filter(bool)),
         offset=draw(_numbers),
@@ -74,14 +76,16 @@ def _tenant(draw: st.DrawFn, slug: str) -> FleetTenant:
         )
         for name in draw(st.lists(_names, min_size=1, max_size=3, unique=True))
     ]
-    free = [(well.name, name) for well in wells for name in draw(st.lists(_names, max_size=3, unique=True))]
+    names = st.lists(_names, max_size=3, unique=True)
+    metrics = st.permutations([None, None, *get_args(Metric)])
+    free = [(well.name, *pair) for well in wells for pair in zip(draw(names), draw(metrics), strict=False)]
     connections = []
     for name in draw(st.lists(_names, max_size=3, unique=True)):
         protocol: Protocol = draw(st.sampled_from(get_args(Protocol)))
         config = draw(_config(protocol))
         entry = ConnectionEntry(name=name, protocol=protocol, enabled=draw(st.booleans()), config=config)
         taken, free = free[: (half := len(free) // 2 + 1)], free[half:]
-        tags = tuple(draw(_tag(well, tag, protocol, index)) for index, (well, tag) in enumerate(taken))
+        tags = tuple(draw(_tag(*which, protocol, index)) for index, which in enumerate(taken))
         connections.append(FleetConnection(entry, tags))
     return FleetTenant(TenantEntry(slug=slug, name=draw(_names)), tuple(wells), tuple(connections))
 

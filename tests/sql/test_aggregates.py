@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.seed import add_readings, add_tags, at
 from wellos.storage.warm import connect
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from wellos.storage.warm import Engine, PgConnection
 
 LEVELS = {"readings_1min": 60, "readings_5min": 300, "readings_1hour": 3600, "readings_1day": 86400}
+EVERY = (*LEVELS, "telemetry_hourly", "telemetry_daily")
 START = at("2026-11-01 00:00")
 REFRESH = "CALL refresh_aggregates()"
 
@@ -122,7 +124,7 @@ def test_refresh_leaves_only_the_newest_bucket_to_query_time(db: PgConnection) -
 
 def test_before_the_first_refresh_there_is_no_watermark(db: PgConnection) -> None:
     found = db.execute("SELECT * FROM aggregate_status").fetchall()
-    assert found == [(name, None, None, None, 0) for name in LEVELS]
+    assert found == [(name, None, None, None, 0) for name in EVERY]
 
 
 @pytest.mark.parametrize(
@@ -277,9 +279,10 @@ def test_a_refresh_inside_a_transaction_is_refused(database_settings: Settings) 
 
 
 def test_policies_are_set_once_for_the_same_ages(db: PgConnection, database_engine: Engine) -> None:
-    def ask(*days: int) -> Any:  # noqa: ANN401 - a row
+    def ask(*days: int, fastest: int = 60) -> Any:  # noqa: ANN401 - a row
         ages = [timedelta(days=number) for number in days]
-        return db.execute("SELECT set_storage_policies(%s, %s)", ages).fetchall()[0][0]
+        every = Jsonb({name: fastest * (1 + place) for place, name in enumerate(EVERY)})
+        return db.execute("SELECT set_storage_policies(%s, %s, %s)", [*ages, every]).fetchall()[0][0]
 
     if database_engine == "plain":
         assert [line.split(" ", 1)[0] for line in ask(9, 700)] == ["readings", "the", "aggregates"]
@@ -290,11 +293,11 @@ def test_policies_are_set_once_for_the_same_ages(db: PgConnection, database_engi
     assert ask(9, 700) == []
     assert db.execute(jobs).fetchall() == first
     assert [config["compress_after"] for _, name, config in first if name == "policy_compression"] == ["9 days"]
-    assert [config["drop_after"] for _, name, config in first if name == "policy_retention"] == ["700 days"] * 4
+    assert [config["drop_after"] for _, name, config in first if name == "policy_retention"] == ["700 days"] * 6
     assert [name for _, name, _ in first].count("refresh_aggregates_job") == 1
     ask(8, 600)
     changed = [config for _, name, config in db.execute(jobs).fetchall() if name == "policy_retention"]
-    assert [config["drop_after"] for config in changed] == ["600 days"] * 4
+    assert [config["drop_after"] for config in changed] == ["600 days"] * 6
 
 
 def test_the_background_job_refreshes(db: PgConnection, database_engine: Engine) -> None:

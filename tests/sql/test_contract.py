@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from wellos import telemetry
+
 if TYPE_CHECKING:
     from wellos.storage.warm import PgConnection
 
@@ -18,7 +20,8 @@ NAMED_AGGREGATE = (
     "unit text, n int8, n_good int8, n_uncertain int8, n_bad int8, avg float8, stddev float8, min float8, max float8, "
     "first float8, last float8, sum float8, sum_sq float8, source_protocol text"
 )
-WIDTHS = ("1min", "5min", "1hour", "1day")
+WIDTHS = ("1min", "5min", "1hour", "1day", "1week", "1month")
+TELEMETRY = "bucket timestamptz, tenant_id uuid, well_id int4, n int8, n_good int8, n_uncertain int8, n_bad int8, "
 RELATIONS = {
     "readings": "time timestamptz, tag_id int4, value float8, quality int2, status int4",
     "scada_readings": (
@@ -40,6 +43,16 @@ RELATIONS = {
         "updated_at timestamptz"
     ),
     **{f"readings_{width}": AGGREGATE for width in WIDTHS},
+    **{
+        f"telemetry_{width}": TELEMETRY + ", ".join(f"{name} float8" for name in telemetry.columns())
+        for width in ("hourly", "daily", "weekly", "monthly")
+    },
+    "storage_policies_in_force": "policy text, relation text, setting interval, by text",
+    "storage_jobs": (
+        "job_id int4, job text, relation text, scheduled bool, status text, last_success timestamptz, "
+        "next_start timestamptz, runs int8, failures int8, consecutive_failures int4, last_error text, "
+        "last_error_at timestamptz"
+    ),
     **{f"scada_readings_{width}": NAMED_AGGREGATE for width in WIDTHS},
 }
 COLUMNS = """
@@ -54,13 +67,21 @@ ROUTINES = {
     ),
     "refresh_aggregates": ("p", ""),
     "ensure_readings_partitions": ("f", "days date[] DEFAULT NULL::date[]"),
-    "set_storage_policies": ("f", "compress_after interval, keep_aggregates interval"),
+    "refresh_due_aggregates": ("p", ""),
+    "set_storage_policies": ("f", "compress_after interval, keep_aggregates interval, refresh_every jsonb"),
+    "drop_old_aggregates": ("f", "keep interval, moment timestamp with time zone DEFAULT now()"),
+    "aggregate_beyond_watermark": ("f", "relation text"),
+    "aggregate_table": ("f", "relation text"),
 }
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_columns(db: PgConnection, relation: str) -> None:
     assert db.execute(COLUMNS, (relation,)).fetchone() == (RELATIONS[relation],)
+
+
+def test_the_metrics_are_those_of_the_library(db: PgConnection) -> None:
+    assert db.execute("SELECT telemetry_metrics()").fetchone() == (list(telemetry.METRICS),)
 
 
 @pytest.mark.parametrize("routine", ROUTINES)

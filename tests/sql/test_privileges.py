@@ -77,14 +77,15 @@ def test_a_role_may_be_let_refresh(db: PgConnection, role: sql.Identifier, datab
     _become(db, role)
     db.execute("CALL refresh_aggregates()")
     db.execute("RESET ROLE")
-    assert db.execute("SELECT count(watermark) FROM aggregate_status").fetchone() == (4,)
+    assert db.execute("SELECT count(watermark) FROM aggregate_status").fetchone() == (6,)
 
 
 @pytest.mark.parametrize(
     "statement",
     [
         "SELECT ensure_readings_partitions(ARRAY['2026-11-01'::date])",
-        "SELECT set_storage_policies('1 day', '1 day')",
+        "SELECT set_storage_policies('1 day', '1 day', '{}')",
+        "SELECT * FROM drop_old_aggregates('1 day')",
         "CALL refresh_aggregates()",
         "INSERT INTO readings VALUES (now(), 1, 1, 2, 0)",
         "DELETE FROM schema_migrations",

@@ -30,6 +30,8 @@ def migrate(*, dry_run: bool, status: bool) -> None:
                 click.echo(f"applied {migration}")
             for line in migrations.set_policies(connection, settings):
                 click.echo(f"not done by this engine: {line}")
+            for policy in migrations.policies(connection):
+                click.echo(f"policy: {policy}")
         found = migrations.state(connection)
     if status:
         for row in found.applied:

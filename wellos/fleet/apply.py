@@ -34,8 +34,8 @@ _TENANT = ("slug", "name")
 _WELL = ("slug", "name", "api_number", "lift_type", "route", "timezone", "contract_hour")
 _CONNECTION = ("slug", "name", "protocol", "enabled", "config")
 _TAG_FIELDS = (
-    *("name", "well", "address", "unit", "quantity", "scale", "offset", "deadband", "resolution"),
-    *("low", "high", "interval_s", "mode", "sentinels"),
+    *("name", "well", "address", "unit", "quantity", "metric", "scale", "offset", "deadband"),
+    *("resolution", "low", "high", "interval_s", "mode", "sentinels"),
 )
 
 

@@ -24,6 +24,7 @@ from wellos.protocols import CONFIGS, Address, address_parser
 from wellos.protocols.config import environment_name
 from wellos.protocols.modbus import ModbusAddress, classic_register
 from wellos.protocols.mqtt import MqttAddress
+from wellos.telemetry import metric_of
 from wellos.validation import did_you_mean, problems_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class _Names:
     wells: dict[str, int] = field(default_factory=dict)
     connections: dict[str, int] = field(default_factory=dict)
     tags: dict[tuple[str, str], int] = field(default_factory=dict)
+    metrics: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class _Checker:
@@ -189,11 +191,28 @@ class _Checker:
                 self.refuse((*path, "name"), Problem(message, "Rename or remove one.", value=name))
             else:
                 names.tags[well, name] = line_of(table, ("name",))
+        self._metric(table, path, names)
         self._range(table, path)
         if found := unit_problem(_text(table.get("unit")), _text(table.get("quantity"))):
             where, message, remedy = found
             self.refuse((*path, where), Problem(message, remedy, value=table[where]))
         return tag
+
+    def _metric(self, table: Table, path: _Path, names: _Names) -> None:
+        """A metric is measured once in a well."""
+        name, well = table.get("name"), table.get("well")
+        if not (isinstance(name, str) and isinstance(well, str)):
+            return
+        metric = metric_of(name, _text(table.get("metric")))
+        if metric is None:
+            return
+        where = "metric" if "metric" in table else "name"
+        if first := names.metrics.get((well, metric)):
+            message = f"is the second tag of {well} that measures {metric}, the first is on line {first}"
+            remedy = "Write metric: none for the one that shall not count."
+            self.refuse((*path, where), Problem(message, remedy, value=table[where]))
+        else:
+            names.metrics[well, metric] = line_of(table, (where,))
 
     def _range(self, table: Table, path: _Path) -> None:
         low, high = table.get("low"), table.get("high")

@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from wellos.registry import LiftType, Mode, Protocol  # noqa: TC001 - pydantic reads them at run time
+from wellos.telemetry import Metric  # noqa: TC001 - the same
 from wellos.validation import did_you_mean
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class TagEntry(Entry):
     )
     unit: str | None = Field(None, description="Unit of the value after scale and offset.")
     quantity: str | None = Field(None, description="Kind of measurement; sets the physical limits.")
+    metric: Metric | None = Field(
+        None,
+        description="What it measures of its well, for `telemetry_hourly` and the like, once a well; unset: what its "
+        "name says; `none`: nothing, whatever its name.",
+    )
     scale: Annotated[float, AfterValidator(_scale)] = Field(1.0, description="Factor on the raw value.")
     offset: float = Field(0.0, description="Added after the factor.")
     deadband: float = Field(0.0, ge=0, description="Least change that the device reports.")

@@ -34,10 +34,18 @@ def _fields(model: type[BaseModel]) -> str:
     lines = ["| field | default | meaning |", "|---|---|---|"]
     for name, info in model.model_fields.items():
         default = "required" if info.is_required() else _default(info.default)
-        choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+        choices = _choices(info.annotation)
         listed = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
         lines.append(f"| `{name}` | {default} | {info.description}{listed} |")
     return "\n".join(lines)
+
+
+def _choices(annotation: object) -> tuple[object, ...]:
+    """What a literal allows, or a literal that may be left out."""
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is Literal:
+            return get_args(part)
+    return ()
 
 
 def _default(value: object) -> str:

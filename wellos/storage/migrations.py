@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from wellos.errors import ConfigurationError, Problem, WellosError
 from wellos.settings import Settings
@@ -28,7 +29,19 @@ if TYPE_CHECKING:
 
     from wellos.storage.warm import Engine, PgConnection, Server
 
-__all__ = ["Applied", "Migration", "MigrationError", "State", "load_migrations", "migrate", "set_policies", "state"]
+__all__ = [
+    "Applied",
+    "Migration",
+    "MigrationError",
+    "Policy",
+    "State",
+    "load_migrations",
+    "migrate",
+    "policies",
+    "refresh_intervals",
+    "set_policies",
+    "state",
+]
 
 _NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)(?:\.(?P<engine>plain|timescale))?\.sql")
 _LOCK = 0x77656C6C6F73
@@ -75,6 +88,23 @@ class Applied:
     engine: str
     checksum: str
     applied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A row of `storage_policies_in_force`."""
+
+    policy: str
+    relation: str
+    setting: timedelta
+    by: str
+
+    def __str__(self) -> str:
+        """As `wellos migrate` prints it."""
+        text = {"refresh": "refreshed every", "compress": "compressed after", "drop": "dropped after"}[self.policy]
+        days = self.setting.total_seconds() / 86_400
+        age = f"{days:g} days" if days >= 1 else f"{self.setting.total_seconds():g} s"
+        return f"{self.relation}: {text} {age} ({self.by})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +192,29 @@ def migrate(target: Settings | PgConnection, folder: Path | None = None) -> tupl
 
 
 def set_policies(connection: PgConnection, settings: Settings) -> tuple[str, ...]:
-    """Set at what age the engine compresses and drops by itself; return what this engine does not do by itself."""
+    """Set when the engine compresses, drops and refreshes by itself; return what this engine does not by itself."""
     days = (settings.compress_after_days, settings.aggregate_days)
     ages = [timedelta(days=number) for number in days]
-    row = connection.execute("SELECT set_storage_policies(%s, %s)", ages).fetchone()
+    every = Jsonb(refresh_intervals(settings))
+    row = connection.execute("SELECT set_storage_policies(%s, %s, %s)", [*ages, every]).fetchone()
     return tuple(row[0]) if row else ()
+
+
+def refresh_intervals(settings: Settings) -> dict[str, int]:
+    """Return by aggregate how many seconds there are between two refreshes in the background."""
+    return {
+        "readings_1min": settings.refresh_1min_s,
+        "readings_5min": settings.refresh_5min_s,
+        "readings_1hour": settings.refresh_1hour_s,
+        "readings_1day": settings.refresh_1day_s,
+        "telemetry_hourly": settings.refresh_1hour_s,
+        "telemetry_daily": settings.refresh_1day_s,
+    }
+
+
+def policies(connection: PgConnection) -> tuple[Policy, ...]:
+    """Return what is done to which relation, how often or from which age on, and by what."""
+    return tuple(Policy(*row) for row in connection.execute(query("storage_policies_in_force")))
 
 
 @contextmanager
