@@ -1,4 +1,4 @@
-"""The four aggregates of the readings: refresh them, and say where they stand and what they hold."""
+"""The aggregates of the readings: refresh them, and say where they stand and what they hold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import psycopg
 
 __all__ = [
+    "TELEMETRY",
     "WIDTHS",
     "AggregateStatus",
     "Hour",
@@ -37,7 +38,19 @@ WIDTHS = {
     "readings_1hour": timedelta(hours=1),
     "readings_1day": timedelta(days=1),
 }
-"""Relation -> width of its buckets, finest first: each is built from the one before it."""
+"""Relation -> width of its buckets, in the order of refreshing."""
+
+TELEMETRY = ("telemetry_hourly", "telemetry_daily")
+"""Those with a row a well; the others have one a tag."""
+
+_FINER = {
+    "readings_5min": "readings_1min",
+    "readings_1hour": "readings_5min",
+    "readings_1day": "readings_1hour",
+    "telemetry_hourly": "readings_1min",
+    "telemetry_daily": "telemetry_hourly",
+}
+"""What must be right first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +89,13 @@ def day_window(day: date) -> tuple[datetime, datetime]:
 
 def refresh(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> None:
     """Bring one aggregate up to date for the window [start, end). The connection must be in autocommit mode."""
-    if relation not in WIDTHS:
+    if relation not in (*WIDTHS, *TELEMETRY):
         raise ValueError(f"no aggregate {relation!r}: one of {', '.join(WIDTHS)}")
     conn.execute("CALL refresh_aggregate(%s, %s, %s)", [relation, start, end])
 
 
 def refresh_stale(conn: psycopg.Connection) -> None:
-    """Bring all four up to date wherever readings came or changed, whatever their day; needs autocommit mode."""
+    """Bring all of them up to date wherever readings came or changed, whatever their day; needs autocommit mode."""
     conn.execute("CALL refresh_aggregates()")
 
 
@@ -94,12 +107,12 @@ def statuses(conn: psycopg.Connection) -> dict[str, AggregateStatus]:
 
 
 def pending(conn: psycopg.Connection, relation: str) -> int:
-    """Return how many changed ranges wait for a refresh in an aggregate and in the finer ones it is built from."""
-    waiting = 0
-    for status in statuses(conn).values():
-        waiting += status.pending_invalidations
-        if status.relation == relation:
-            break
+    """Return how many changed ranges wait for a refresh in an aggregate and in those that must be right first."""
+    found = statuses(conn)
+    waiting, at = 0, relation
+    while at:
+        waiting += found[at].pending_invalidations
+        at = _FINER.get(at, "")
     return waiting
 
 
@@ -112,7 +125,11 @@ def lag_s(conn: psycopg.Connection, status: AggregateStatus, newest: datetime | 
         return 0.0
     width = WIDTHS[status.relation]
     with conn.cursor(row_factory=scalar_row) as cursor:
-        window = {"start": status.watermark, "end": _floor(newest, width)}
+        window = {
+            "start": status.watermark,
+            "end": _floor(newest, width),
+            "metrics": status.relation in TELEMETRY,
+        }
         oldest: datetime | None = cursor.execute(query("readings_oldest_between"), window).fetchone()
     return 0.0 if oldest is None else (newest - _floor(oldest, width) - width).total_seconds()
 
@@ -124,7 +141,7 @@ def _floor(moment: datetime, width: timedelta) -> datetime:
 
 
 def by_hour(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> Sequence[Hour]:
-    """Return what an aggregate holds of [start, end), by hour; `readings_1day` has one row at each midnight."""
+    """Return what an aggregate holds of [start, end), by hour; those of the day have one row at each midnight."""
     text = sql.SQL(query("aggregate_by_hour")).format(relation=sql.Identifier(relation))
     with conn.cursor(row_factory=class_row(Hour)) as cursor:
         return cursor.execute(text, {"start": start, "end": end}).fetchall()

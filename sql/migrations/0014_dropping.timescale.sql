@@ -98,11 +98,12 @@ CREATE FUNCTION aggregates_behind(day date, exact boolean) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT l.relation
     FROM aggregate_levels l
-    JOIN _timescaledb_catalog.continuous_agg c ON c.user_view_schema = 'public' AND c.user_view_name IN (l.relation, l.relation || '_sums', l.relation || '_materialised'),
+    JOIN _timescaledb_catalog.continuous_agg c ON c.user_view_schema = 'public' AND c.user_view_name = l.stored_in,
          LATERAL (SELECT day::timestamp AT TIME ZONE 'UTC' AS since, (day + 1)::timestamp AT TIME ZONE 'UTC' AS until) d,
          LATERAL (SELECT (extract(epoch FROM since) * 1000000)::bigint + CASE WHEN exact THEN 0 ELSE 1 END AS low,
                          (extract(epoch FROM until) * 1000000)::bigint AS high) micros
-    WHERE aggregate_watermark(l.relation) < until
+    -- without readings to count there is nothing to store, and the watermark stays where it is
+    WHERE coalesce(greatest(aggregate_watermark(l.relation), l.refreshed_to), '-infinity') < until
        OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log m
                   WHERE m.materialization_id = c.mat_hypertable_id
                     AND m.lowest_modified_value < high AND m.greatest_modified_value >= low)

@@ -24,15 +24,15 @@ BEGIN
     END IF;
     RETURN QUERY EXECUTE '
     WITH RECURSIVE chain AS (
-        SELECT l.relation, l.finer FROM aggregate_levels l WHERE l.relation = $1
+        SELECT l.stored_in, l.finer FROM aggregate_levels l WHERE l.relation = $1
         UNION ALL
-        SELECT l.relation, l.finer FROM aggregate_levels l JOIN chain c ON l.relation = c.finer
+        SELECT l.stored_in, l.finer FROM aggregate_levels l JOIN chain c ON l.relation = c.finer
     ), known AS (
         SELECT a.mat_hypertable_id, a.raw_hypertable_id,
                _timescaledb_functions.cagg_watermark(a.mat_hypertable_id) AS watermark
         FROM chain c
         JOIN _timescaledb_catalog.continuous_agg a
-          ON a.user_view_schema = ''public'' AND a.user_view_name = c.relation
+          ON a.user_view_schema = ''public'' AND a.user_view_name = c.stored_in
     ), logged AS (' || logs || ')
     -- the time before the first chunk, between chunks and of dropped days stays logged: there is nothing to refresh
     SELECT unnest(range_agg(tstzrange(_timescaledb_functions.to_timestamp(greatest(lowest, $2)),

@@ -1,4 +1,5 @@
--- Time of the oldest reading of any tag in a window: one step of the (tag_id, time) index each.
+-- Time of the oldest reading in a window of any tag, or with %(metrics)s of those that are a metric: one step of the
+-- (tag_id, time) index each.
 SELECT min(oldest.time)
 FROM tags
 CROSS JOIN LATERAL (
@@ -8,3 +9,4 @@ CROSS JOIN LATERAL (
     ORDER BY time
     LIMIT 1
 ) AS oldest
+WHERE NOT %(metrics)s OR tags.telemetry_metric IS NOT NULL
