@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,32 @@ if TYPE_CHECKING:
 
     from wellos.query import Result
     from wellos.readings import Readings
+    from wellos.storage.cold import ColdStore
     from wellos.storage.warm import PgConnection
 
-__all__ = ["assert_seams", "expected_buckets", "expected_raw", "insert", "plain", "same", "wandering", "watch"]
+__all__ = [
+    "archive",
+    "assert_seams",
+    "drop",
+    "expected_buckets",
+    "expected_raw",
+    "insert",
+    "plain",
+    "restore",
+    "same",
+    "wandering",
+    "watch",
+]
 
 _WORDS = np.array(["BAD", "UNCERTAIN", "GOOD"])
 _COUNTS = ("n", "n_good", "n_uncertain", "n_bad")
+_RECEIPT = """
+INSERT INTO archive_manifest (tenant_id, day, store, state, rows, checksum_a, checksum_b, connections, bytes, location,
+                              snapshot, cluster, watermark, started_at, verified_at, duration_s)
+SELECT tenant_id, %s, %s, 'verified', %s, 0, 0, '{}', %s, %s, pg_current_snapshot(), database_cluster(), now(), now(),
+       now(), 0
+FROM tenants WHERE slug = %s
+"""
 
 
 def wandering(tag_ids: Collection[int], start: datetime, count: int, step_s: float, seed: int = 1) -> Readings:
@@ -127,3 +148,31 @@ def assert_seams(result: Result, start: datetime, end: datetime) -> None:
 def same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
     """Answer and expectation are equal; sums may differ by rounding."""
     assert_frame_equal(plain(found), expected, check_exact=False, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def archive(connection: PgConnection, store: ColdStore, tenant: str, day: date, readings: Readings) -> None:
+    """Write a tenant's day to a cold store, with its receipt."""
+    rows = readings[np.lexsort((readings["time"], readings["tag_id"]))]
+    copy = store.write(tenant, day, [rows] if len(rows) else [], secrets.token_hex(4))
+    receipt = (day, store.name, len(rows), copy.bytes, copy.location, tenant)
+    connection.execute(_RECEIPT, receipt)
+
+
+def drop(connection: PgConnection, day: date) -> None:
+    """Drop a watched day whose tenants are archived."""
+    connection.execute("SELECT make_readings_day(%s)", (day,))
+    with connection.transaction():
+        connection.execute("SELECT lock_readings_day(%s)", (day,))
+        connection.execute("SELECT drop_readings_day(%s)", (day,))
+        connection.execute("UPDATE reading_days SET dropped_at = clock_timestamp() WHERE day = %s", (day,))
+
+
+def restore(connection: PgConnection, day: date, readings: Readings) -> None:
+    """Bring a dropped day back."""
+    connection.execute("SELECT ensure_readings_partitions(%s)", ([day],))
+    with connection.transaction(), connection.cursor() as cursor:
+        copy_readings(cursor, readings)
+        cursor.execute("SELECT note_readings_changed(%s)", ([day],))
+        cursor.execute(
+            "UPDATE reading_days SET dropped_at = NULL, restored_at = clock_timestamp() WHERE day = %s", (day,)
+        )

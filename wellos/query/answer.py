@@ -24,16 +24,18 @@ from wellos.query.tiers import TooManyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
-    from datetime import date
+    from datetime import date, datetime
 
     from wellos.clock import Clock
     from wellos.query.assembly import Answer
     from wellos.query.blocks import Run, Segment
     from wellos.query.cache import Cache
+    from wellos.query.facts import Facts
     from wellos.query.hot import Hot
     from wellos.query.tiers import Cold, Warm
     from wellos.readings import Readings
     from wellos.settings import Settings
+    from wellos.storage.warm import PgConnection
 
 __all__ = ["Answerer", "MovedError", "Tiers"]
 
@@ -110,7 +112,7 @@ class Answerer:
         others = {*flight.theirs, *flight.remote}
         try:
             wanted = [one for one in plan.segments if plan.names.get(one, "") not in cached.keys() | others]
-            served = self._serve(question, list(runs(wanted)))
+            served = self._serve(question, plan.facts, list(runs(wanted)))
             proven = self._proven(question, plan, wanted)
             fetched = dict(divided(served))
             self._cache.land(
@@ -135,7 +137,7 @@ class Answerer:
         with self._warm.connection() as conn:
             if self._cluster is None:
                 self._cluster = read_cluster(conn)
-            facts = read_facts(conn, start, end, question.interval.relation)
+            facts = self._facts(conn, question, start, end, question.interval.relation)
             dropped = [day for day, known in facts.days.items() if aggregate and known.dropped_at is not None]
             overlaid = read_overlay_days(conn, question.scope.tag_ids, dropped)
         kept = day_floor(WallClock().now()) - timedelta(days=self._settings.aggregate_days - 1)
@@ -153,6 +155,11 @@ class Answerer:
         names = {one: content_name(scope, interval.name, question.scope.tag_ids, one) for one in found if one.days}
         return Planned(facts, tuple(found), names)
 
+    def _facts(
+        self, conn: PgConnection, question: Question, start: datetime, end: datetime, relation: str | None
+    ) -> Facts:
+        return read_facts(conn, question.scope.tenant_id, self._cold.store, start, end, relation)
+
     def _proven(self, question: Question, planned: Planned, wanted: Sequence[Segment]) -> set[Segment]:
         """Return the blocks that are what their names say: nothing happened to their days while they were read.
 
@@ -165,32 +172,33 @@ class Answerer:
         start = min(one.start for one in wanted)
         end = max(one.end for one in wanted)
         with self._warm.connection() as conn:
-            after = read_facts(conn, start, end, question.interval.relation if blocks else None)
+            after = self._facts(conn, question, start, end, question.interval.relation if blocks else None)
         days = {day for one in wanted if one.source != "aggregate" for day in days_of(one.start, one.end)}
         if any(after.place(day) != planned.facts.place(day) for day in days):
             raise _MovedMeanwhile
         rule = cacheable(after, question.asked_at.date(), aggregate=question.interval.relation is not None)
         return {one for one in blocks if all(rule(day.day) and after.days[day.day] == day for day in one.days)}
 
-    def _serve(self, question: Question, wanted: Sequence[Run]) -> list[Served]:
+    def _serve(self, question: Question, facts: Facts, wanted: Sequence[Run]) -> list[Served]:
         if len(wanted) <= 1:
-            return [self._timed(question, run) for run in wanted]
-        return [each.result() for each in [self._threads.submit(self._timed, question, run) for run in wanted]]
+            return [self._timed(question, facts, run) for run in wanted]
+        return [each.result() for each in [self._threads.submit(self._timed, question, facts, run) for run in wanted]]
 
-    def _timed(self, question: Question, run: Run) -> Served:
+    def _timed(self, question: Question, facts: Facts, run: Run) -> Served:
         begun = self._clock.monotonic()
-        made = self._read(question, run)
+        made = self._read(question, facts, run)
         spent = 1000 * (self._clock.monotonic() - begun)
         return Served(run, made.frame, tuple(replace(part, milliseconds=spent) for part in made.parts))
 
-    def _read(self, question: Question, run: Run) -> Served:
+    def _read(self, question: Question, facts: Facts, run: Run) -> Served:
         tags, span, most = question.scope.tag_ids, (run.start, run.end), question.most
         relation, blocks = question.interval.relation, bool(run.segments[0].days)
         if run.source == "aggregate" and relation is not None:
             frame = self._warm.buckets(relation, tags, *span)
             return Served(run, frame, (Part("warm", relation, *span, rows=len(frame), cacheable=blocks),))
         if run.source == "cold":
-            cold = self._cold.readings(question.scope, days_of(*span), *span, most)
+            days = [facts.days[day] for day in days_of(*span)]
+            cold = self._cold.readings(question.scope, days, *span, most)
             readings, scanned = cold.readings, cold.bytes_scanned
             parts = [Part("cold", cold.store, *span, rows=cold.rows, bytes_scanned=scanned, cacheable=blocks)]
             if cold.late:

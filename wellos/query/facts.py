@@ -14,7 +14,9 @@ from wellos.storage.sql import query
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
+    from uuid import UUID
 
+    from wellos.storage.cold import StoreName
     from wellos.storage.warm import PgConnection
 
 __all__ = ["Day", "Facts", "read_cluster", "read_facts", "read_overlay_days"]
@@ -33,6 +35,10 @@ class Day:
     restored_at: datetime | None
     changes: int
     newest_change: int
+    store: StoreName | None = None
+    """Of a dropped day: the cold store that has the tenant's readings of it; None: it had no part in it."""
+    archived: int | None = None
+    """How many."""
 
     @property
     def place(self) -> tuple[datetime | None, datetime | None]:
@@ -55,9 +61,11 @@ class Facts:
         return (None, None) if known is None else known.place
 
 
-def read_facts(conn: PgConnection, start: datetime, end: datetime, relation: str | None) -> Facts:
+def read_facts(
+    conn: PgConnection, tenant_id: UUID, store: StoreName, start: datetime, end: datetime, relation: str | None
+) -> Facts:
     """Read what is known of every day that [start, end) touches, and of the aggregate; needs autocommit mode."""
-    days = {"first": start.date(), "last": (end - _STEP).date()}
+    days = {"first": start.date(), "last": (end - _STEP).date(), "tenant_id": tenant_id, "store": store}
     with conn.pipeline():
         known = conn.execute(query("query_days"), days, binary=True)
         if relation is None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from wellos.query.provenance import Tier
     from wellos.readings import Readings
     from wellos.settings import Settings
-    from wellos.storage.cold import ColdStore
 
 __all__ = ["Reader"]
 
@@ -42,11 +41,11 @@ _USABLE = frozenset({Quality.GOOD, Quality.UNCERTAIN})
 class Reader:
     """Answers queries; keeps a few connections open. Threads may share one; close it, or use it in a `with` block."""
 
-    def __init__(self, settings: Settings, cold: ColdStore | None = None) -> None:
-        """No I/O: the first query connects. `cold` is closed with the reader."""
+    def __init__(self, settings: Settings) -> None:
+        """No I/O: the first query connects."""
         self._settings, self._clock = settings, settings.make_clock()
         self._warm = Warm(settings)
-        self._cold = Cold(settings, self._warm, cold)
+        self._cold = Cold(settings, self._warm)
         self._names = Names(self._clock)
         self._threads = ThreadPoolExecutor(_THREADS, "wellos query")
         self._redis = RedisLink(settings, self._clock)

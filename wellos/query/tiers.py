@@ -17,16 +17,18 @@ from wellos.query.frames import BUCKETS, buckets_frame
 from wellos.readings import empty, pack
 from wellos.storage import warm
 from wellos.storage.cold import ColdError
+from wellos.storage.cold.opening import open_cold
 from wellos.storage.copy import decode_columns, iter_readings
 from wellos.storage.hot_records import keep_best
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     import polars as pl
 
+    from wellos.query.facts import Day
     from wellos.query.names import Scope
     from wellos.readings import Readings
     from wellos.settings import Settings
@@ -148,21 +150,33 @@ class ColdFound:
 class Cold:
     """The archive and its overlay, opened when a dropped day is asked for. Threads may share it."""
 
-    def __init__(self, settings: Settings, warm: Warm, store: ColdStore | None) -> None:
-        self._warm, self._store = warm, store
+    def __init__(self, settings: Settings, warm: Warm) -> None:
+        self._settings, self._warm = settings, warm
+        self._store: ColdStore | None = None
         self.store: StoreName = "bigquery" if settings.bigquery_project else "parquet"
+        """Its name."""
         self._lock = threading.Lock()
 
-    def readings(self, scope: Scope, days: Sequence[date], start: datetime, end: datetime, most: int) -> ColdFound:
+    def readings(self, scope: Scope, days: Sequence[Day], start: datetime, end: datetime, most: int) -> ColdFound:
         """Return what the archive has of [start, end) in these dropped days, and what came for them since.
 
         Of one tag and time the better quality is kept, then what was received later. ColdError; DamagedCopyError.
         """
-        store = self._opened()
-        cold = store.read(scope.tenant, scope.tag_ids, to_micros(start), to_micros(end), days)
+        held = [day.day for day in days if day.archived]
+        elsewhere = [day for day in days if day.archived and day.store != self.store]
+        if elsewhere:
+            first = elsewhere[0]
+            raise ColdError(
+                f"{first.day} of {scope.tenant} is archived in {first.store}, and the settings name {self.store}. "
+                "Set WELLOS_BIGQUERY_PROJECT, or unset it, as when it was archived"
+            )
+        cold, scanned = empty(), 0
+        if held:
+            answer = self._opened().read(scope.tenant, scope.tag_ids, to_micros(start), to_micros(end), held)
+            cold, scanned = answer.readings, answer.bytes_scanned
         late = self._warm.readings(scope.tag_ids, start, end, most)
-        readings = keep_best(np.concatenate([cold.readings, late])) if len(late) else cold.readings
-        return ColdFound(readings, store.name, len(cold.readings), len(late), cold.bytes_scanned)
+        readings = keep_best(np.concatenate([cold, late])) if len(late) else cold
+        return ColdFound(readings, self.store, len(cold), len(late), scanned)
 
     def close(self) -> None:
         """Let the store go."""
@@ -174,5 +188,5 @@ class Cold:
     def _opened(self) -> ColdStore:
         with self._lock:
             if self._store is None:
-                raise ColdError("a dropped day was asked for, and no archive is open: give the Reader one")
+                self._store = open_cold(self._settings)
             return self._store
