@@ -61,7 +61,6 @@ class ParquetStore:
             try:
                 rows = write_file(draft, pieces, {**_about(tenant, day), "key": key})
                 with draft.open("rb") as file:
-                    os.fsync(file.fileno())
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                     size = os.fstat(file.fileno()).st_size
                 draft.replace(path)

@@ -1,7 +1,7 @@
 """One Parquet file of a tenant's day: written as a stream, and read only where the asked readings can be.
 
-Sorted by tag and time, so that a row group holds a few tags and its statistics tell which. Every page carries a CRC
-that readers verify; the footer says whose day it is.
+Sorted by tag and time, so that a row group holds a few tags and its statistics tell which. The footer says whose day it
+is; no byte is decoded before its CRC was checked (`parquet_seal`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 
 from wellos.readings import empty
 from wellos.storage.cold import SCHEMA_VERSION, ColdError, DamagedCopyError
+from wellos.storage.cold.parquet_seal import Damage, Sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ def day_us(day: str) -> int:
 
 
 def write_file(path: Path, pieces: Iterable[Readings], about: Mapping[str, str]) -> int:
-    """Write readings to a new file, holding about one row group and one piece in memory; return how many.
+    """Write readings to a new file and see it to the disk; return how many. One row group and a piece are in memory.
 
     `about` goes into the footer; of it, `day` is the UTC day that every reading must be of. ColdError when they are of
     another day, or not in strict order of tag and time over all pieces.
@@ -73,12 +75,9 @@ def write_file(path: Path, pieces: Iterable[Readings], about: Mapping[str, str])
         for group in _groups(_checked(pieces, since)):
             writer.write_table(_table(group), row_group_size=ROW_GROUP)
             rows += group.size
-        writer.add_key_value_metadata(
-            {
-                f"wellos.{name}": text
-                for name, text in {**about, "schema": str(SCHEMA_VERSION), "rows": str(rows)}.items()
-            }
-        )
+        said = {**about, "schema": str(SCHEMA_VERSION), "rows": str(rows)}
+        writer.add_key_value_metadata({f"wellos.{name}": text for name, text in said.items()})
+    seal(path)
     return rows
 
 
@@ -134,38 +133,35 @@ def reading_file(path: Path, about: Mapping[str, str]) -> Iterator[DayFile]:
     not be read, or a newer version wrote it.
     """
     try:
-        with path.open("rb") as file, pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as opened:
-            yield DayFile(opened, about)
+        with path.open("rb") as file:
+            yield DayFile(file, about)
     except FileNotFoundError:
         raise DamagedCopyError(f"{path}: the archived day is not there. {_REMEDY}") from None
     except PermissionError as error:
         raise ColdError(f"{path}: {error.strerror}. Let this account read it") from None
-    except _Damage as damage:
+    except Damage as damage:
         raise DamagedCopyError(f"{path} is damaged: {damage}. {_REMEDY}") from None
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise DamagedCopyError(f"{path} is damaged: {reason}. {_REMEDY}") from error
 
 
-class _Damage(Exception):  # noqa: N818 - says what is wrong, on its way to a DamagedCopyError
-    """What an open file shows that cannot be."""
-
-
 class DayFile:
     """An open file, its footer checked against its path."""
 
-    def __init__(self, file: pq.ParquetFile, about: Mapping[str, str]) -> None:
-        self._file = file
-        self._footer = file.metadata
+    def __init__(self, file: BinaryIO, about: Mapping[str, str]) -> None:
+        self._seal = Sealed(file)
+        self._footer = self._seal.metadata
+        self._file = pq.ParquetFile(file, metadata=self._footer, pre_buffer=False)
         said = {name.decode(): text.decode() for name, text in (self._footer.metadata or {}).items()}
         version = said.get("wellos.schema", "")
         if version.isdecimal() and int(version) > SCHEMA_VERSION:
             raise ColdError(f"a copy has schema {version}, and this version reads {SCHEMA_VERSION}. Upgrade wellos")
         for name, text in about.items():
             if said.get(f"wellos.{name}") != text:
-                raise _Damage(f"its footer says {name} {said.get(f'wellos.{name}')}, not {text}")
-        if said.get("wellos.rows") != str(self.rows) or not file.schema_arrow.equals(_SCHEMA):
-            raise _Damage("its footer contradicts itself")
+                raise Damage(f"its footer says {name} {said.get(f'wellos.{name}')}, not {text}")
+        if said.get("wellos.rows") != str(self.rows) or not self._file.schema_arrow.equals(_SCHEMA):
+            raise Damage("its footer contradicts itself")
 
     @property
     def rows(self) -> int:
@@ -176,13 +172,14 @@ class DayFile:
         """Yield all readings, a row group at a time; with `prove`, see that the statistics are right as well."""
         rows = 0
         for group in range(self._footer.num_row_groups):
-            readings = self._read(group)
+            self._seal.check(group)
+            readings = self._decoded(group)
             rows += readings.size
             if prove and self._span(group) != _span_of(readings):
-                raise _Damage(f"the statistics of row group {group} are not of its readings")
+                raise Damage(f"the statistics of row group {group} are not of its readings")
             yield readings
         if rows != self.rows:
-            raise _Damage(f"it holds {rows} readings, and its footer says {self.rows}")
+            raise Damage(f"it holds {rows} readings, and its footer says {self.rows}")
 
     def find(self, tags: NDArray[np.int64], since_us: int, until_us: int) -> tuple[list[Readings], int]:
         """Return readings of these tags, sorted, with since <= time < until, and the bytes that were read for them."""
@@ -193,18 +190,18 @@ class DayFile:
             wanted = tags[np.searchsorted(tags, tag_first) : np.searchsorted(tags, tag_last, "right")]
             if not wanted.size or first >= until_us or last < since_us:
                 continue
-            readings = self._read(group)
-            scanned += sum(self._footer.row_group(group).column(n).total_compressed_size for n in range(len(_COLUMNS)))
+            scanned += self._seal.check(group)
+            readings = self._decoded(group)
             found += [part for part in _cut(readings, wanted, since_us, until_us) if part.size]
         return found, scanned + int(self._footer.serialized_size)
 
-    def _read(self, group: int) -> Readings:
+    def _decoded(self, group: int) -> Readings:
         table = self._file.read_row_group(group, use_threads=False)
         readings = empty(table.num_rows)
         for name in _COLUMNS:
             column = table.column(name)
             if column.null_count:
-                raise _Damage(f"row group {group} has gaps in {name}")
+                raise Damage(f"row group {group} has gaps in {name}")
             values = column.to_numpy()
             readings[name] = values.view(np.int64) if name == "time" else values
         return readings
@@ -214,7 +211,7 @@ class DayFile:
         described = self._footer.row_group(group)
         time, tag = described.column(0).statistics, described.column(1).statistics
         if time is None or tag is None or not (time.has_min_max and tag.has_min_max):
-            raise _Damage(f"row group {group} has no statistics")
+            raise Damage(f"row group {group} has no statistics")
         return int(tag.min_raw), int(tag.max_raw), int(time.min_raw), int(time.max_raw)
 
 
