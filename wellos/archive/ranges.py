@@ -38,7 +38,8 @@ class Failure:
 
     def __str__(self) -> str:
         """One line."""
-        return str(self.error) if isinstance(self.error, WellosError) else f"{self.tenant} {self.day}: {self.error}"
+        place, told = f"{self.tenant} {self.day}: ", " ".join(str(self.error).split())
+        return told if told.startswith(place) else place + told
 
 
 @dataclass(slots=True)

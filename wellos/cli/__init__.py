@@ -25,6 +25,7 @@ COMMANDS = {
     "ingest": "wellos.cli.ingest:ingest",
     "opcua": "wellos.cli.opcua:opcua",
     "audit": "wellos.cli.audit:audit_command",
+    "archive": "wellos.cli.archive:archive",
     "quarantine": "wellos.cli.quarantine:quarantine",
     "quality": "wellos.cli.quality:quality",
     "readings": "wellos.cli.readings:readings",
