@@ -29,8 +29,10 @@ class Statement:
             tree = sqlglot.parse_one(query["query"], dialect="bigquery")
         except sqlglot.errors.SqlglotError as error:
             raise Refusal("invalidQuery", f"Syntax error: {error}") from error
-        if not isinstance(tree, exp.Select):
-            raise Refusal("invalidQuery", "only SELECT is modelled")
+        if not isinstance(tree, exp.Select) or any(
+            not isinstance(x.parent, exp.Count) for x in tree.find_all(exp.Star)
+        ):
+            raise Refusal("invalidQuery", "only SELECT of named columns is modelled")
         given = {item["name"]: parameter(item) for item in query.get("queryParameters", [])}
         used = {node.name for node in tree.find_all(exp.Parameter)}
         if not used <= given.keys():
@@ -47,11 +49,10 @@ class Statement:
             raise Refusal("bytesBilledLimitExceeded", message)
 
     def _place(self, catalogue: Catalogue, project: str, tree: exp.Select, node: exp.Table) -> None:
-        parts = [part.name for part in node.parts]
-        if "INFORMATION_SCHEMA" in ".".join(parts):
-            path = ".".join(parts).removesuffix(".INFORMATION_SCHEMA.PARTITIONS").split(".")
-            found = catalogue.partitions(path[0] if len(path) > 1 else project, path[-1])
-            node.replace(exp.select("*").from_(partitions_relation(found)).subquery(node.alias or "partitions"))
+        path = ".".join(part.name for part in node.parts)
+        if path.endswith(".INFORMATION_SCHEMA.PARTITIONS"):
+            found = catalogue.partitions(*path.split(".")[:2])
+            node.replace(exp.select("*").from_(partitions_relation(found)).subquery("partitions"))
             return
         table = catalogue.table(node.catalog or project, node.db, node.name)
         predicates = self._partition_filter(node, table)
@@ -60,10 +61,6 @@ class Statement:
             raise Refusal("invalidQuery", f"{message}'{table.partition_column}' that can be used for elimination")
         names = {column["name"] for column in table.columns}
         columns = {column.name for column in tree.find_all(exp.Column)} & names
-        if tree.find(exp.Star):
-            columns |= (
-                names if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)) else set()
-            )
         self.bytes += BYTES_OF_A_CELL * len(columns) * self._pruned_rows(table, predicates)
         name = table.sql_name.replace('"."', '"|"').strip('"').split('"|"')
         node.replace(exp.to_table(exp.table_(name[1], db=name[0], quoted=True), alias=node.alias or None))
@@ -82,10 +79,7 @@ class Statement:
         ]
 
     def _pruned_rows(self, table: Table, predicates: list[exp.Expr]) -> int:
-        if not predicates:
-            sql = f"SELECT count(*) FROM {table.sql_name}"
-            return int(self._engine.execute(sql).fetchall()[0][0])
-        condition = exp.and_(*(predicate.copy() for predicate in predicates))
+        condition = exp.and_(exp.true(), *(predicate.copy() for predicate in predicates))
         used = {node.name for node in condition.find_all(exp.Parameter)}
         days = f"SELECT {table.partition_id} FROM {table.sql_name} WHERE {condition.sql(dialect='duckdb')}"
         sql = f"SELECT count(*) FROM {table.sql_name} WHERE {table.partition_id} IN ({days})"
@@ -154,8 +148,6 @@ def texts(values: list[Any]) -> list[str | None]:
 def text_of(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, bool):
-        return str(value).lower()
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -165,6 +157,6 @@ def schema_of(table: pa.Table) -> Json:
             return "INTEGER"
         if pa.types.is_floating(of):
             return "FLOAT"
-        return "TIMESTAMP" if pa.types.is_timestamp(of) else "BOOLEAN" if pa.types.is_boolean(of) else "STRING"
+        return "STRING"
 
     return {"fields": [{"name": field.name, "type": kind(field.type), "mode": "NULLABLE"} for field in table.schema]}

@@ -33,9 +33,15 @@ def read(store: BigQueryStore) -> bytes:
     return np.concatenate(list(store.read_day(TENANT, DAY))).tobytes()
 
 
-@pytest.mark.parametrize("reason", ["backendError", "rateLimitExceeded", "internalError", "badGateway"])
+PATHS = ["POST .*/datasets$", "POST .*/tables$", "GET .*/jobs$", "POST .*/jobs$", "GET .*/queries/"]
+
+
 @pytest.mark.parametrize(
-    "path", ["POST .*/datasets$", "POST .*/tables$", "GET .*/jobs$", "POST .*/jobs$", "GET .*/queries/"]
+    ("path", "reason"),
+    [
+        *((path, "backendError") for path in PATHS),
+        *((PATHS[3], reason) for reason in ("rateLimitExceeded", "badGateway")),
+    ],
 )
 def test_what_passes_is_tried_again(bigquery: Double, bigquery_settings: Settings, path: str, reason: str) -> None:
     bigquery.plan("refuse", path.replace("/jobs$", "/projects/[^/]*/jobs$"), count=2, reason=reason, status=403)
@@ -109,11 +115,28 @@ def test_lost_replies_to_queries_and_deletions(bigquery: Double, bigquery_settin
     assert bigquery.hits == 4
 
 
+def test_a_job_whose_every_reply_is_lost_is_looked_up(bigquery: Double, bigquery_settings: Settings) -> None:
+    bigquery.plan("lose_reply", "PUT /upload", count=2)
+    with store_of(bigquery_settings, replace(QUICK, upload_retries=1)) as store:
+        assert write(store) == f"arch-{TENANT}-readings-20260301-k-1"
+        assert read(store) == readings_of().tobytes()
+    assert bigquery.hits == 2
+
+
+def test_an_answer_that_comes_too_late_changes_nothing(bigquery: Double, bigquery_settings: Settings) -> None:
+    bigquery.plan("hang", "PUT /upload", seconds=1)
+    with store_of(bigquery_settings, replace(QUICK, call_s=0.3, upload_retries=0)) as store:
+        assert write(store) == f"arch-{TENANT}-readings-20260301-k-2"
+        bigquery.plan("slow", "read-", seconds=1.2)
+        assert read(store) == readings_of().tobytes()
+        assert write(store) == f"arch-{TENANT}-readings-20260301-k-3"
+
+
 def test_an_upload_in_many_parts_survives_a_lost_one(
     bigquery: Double, bigquery_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(google_client, "_DEFAULT_CHUNKSIZE", 256 * 1024)
-    readings = readings_of(a_tag=20_000)
+    readings = readings_of(a_tag=12_000)
     bigquery.plan("lose_reply", "PUT /upload", skip=1)
     with store_of(bigquery_settings) as store:
         assert store.write(TENANT, DAY, [readings], "k").rows == readings.size

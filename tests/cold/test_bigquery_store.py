@@ -15,7 +15,7 @@ from google.cloud import bigquery as google
 from tests.cold.bigquery_day import DAY, TENANT, readings_of, store_of
 from wellos.errors import ConfigurationError
 from wellos.settings import Settings, load_settings
-from wellos.storage.cold import ColdError, DamagedCopyError
+from wellos.storage.cold import ColdError, ColdRetryError, DamagedCopyError
 from wellos.storage.cold import bigquery_ranges as ranges
 from wellos.storage.cold.bigquery import BigQueryStore
 
@@ -73,6 +73,36 @@ def test_the_same_key_again_is_the_same_copy_under_the_next_id(bigquery_settings
         assert (second.rows, second.file_sha256) == (first.rows, first.file_sha256)
         assert second.job_id == f"arch-{TENANT}-readings-20260301-k-2"
         assert [item.rows for item in store.inventory(TENANT)] == [600]
+
+
+def test_a_day_of_many_row_groups(bigquery_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wellos.storage.cold.bigquery_rows._ROW_GROUP", 130)
+    readings = readings_of()
+    with store_of(bigquery_settings) as store:
+        assert store.write(TENANT, DAY, np.array_split(readings, 3), "k").rows == 600
+        assert np.concatenate(list(store.read_day(TENANT, DAY))).tobytes() == readings.tobytes()
+
+
+def test_a_day_that_is_replaced_while_it_is_read_is_told(
+    bigquery_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_ROWS_OF_A_QUERY", 250)
+    with store_of(bigquery_settings) as store:
+        store.write(TENANT, DAY, [readings_of()], "k1")
+        pieces = store.read_day(TENANT, DAY)
+        next(pieces)
+        store.write(TENANT, DAY, [readings_of(a_tag=100)], "k2")
+        with pytest.raises(ColdRetryError, match="changed while it was read: 400 of 600 rows"):
+            list(pieces)
+
+
+def test_a_dataset_without_its_table_has_no_copies(bigquery_settings: Settings, client: google.Client) -> None:
+    client.create_dataset(f"wellos_{TENANT}")
+    with store_of(bigquery_settings) as store:
+        assert store.inventory(TENANT) == []
+        for use in (store.checksum, lambda tenant, day: list(store.read_day(tenant, day))):
+            with pytest.raises(DamagedCopyError, match="no copy of acme 2026-03-01"):
+                use(TENANT, DAY)
 
 
 def test_an_empty_day_is_a_copy_and_stops_being_one(bigquery_settings: Settings) -> None:
@@ -192,6 +222,11 @@ def test_without_credentials_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigurationError, match="GOOGLE_APPLICATION_CREDENTIALS") as caught:
         BigQueryStore.open(load_settings(bigquery_project="wellos-nowhere"))
     assert caught.value.exit_status == 2
+
+
+def test_without_a_project_the_setting_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="WELLOS_BIGQUERY_PROJECT"):
+        BigQueryStore.open(load_settings(bigquery_project=None))
 
 
 def test_real_credentials_go_only_where_it_is_encrypted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import uuid
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
@@ -131,7 +132,8 @@ class BigQueryStore:
     def checksum(self, tenant: str, day: date) -> Checksum:
         """Count and add up the partition by a query, or here where the engine's arithmetic is not exact."""
         location = self._location(tenant, day)
-        found = self._prover.checksum(self._tables.name(tenant, READINGS), day, location)
+        with _damage_if_gone(tenant, day):
+            found = self._prover.checksum(self._tables.name(tenant, READINGS), day, location)
         if not found.rows:
             self._refuse_missing(tenant, [day])
         return found
@@ -216,12 +218,8 @@ class BigQueryStore:
 
     def _query(self, tenant: str, name: str, parameters: Sequence[Parameter], day: date) -> bigquery.QueryJob:
         sql = query(name).replace("{readings}", self._tables.name(tenant, READINGS))
-        try:
+        with _damage_if_gone(tenant, day):
             return self._jobs.query(sql, parameters, self._location(tenant, day), f"reading {tenant} {day}")
-        except RefusedError as error:
-            if error.reason != "notFound":
-                raise
-            raise DamagedCopyError(f"there is no copy of {tenant} {day}: {error}") from error
 
     def _fetch(self, tenant: str, name: str, parameters: Sequence[Parameter], day: date) -> tuple[list[Readings], int]:
         job = self._query(tenant, name, parameters, day)
@@ -289,6 +287,17 @@ def _client(project: str, endpoint: str | None) -> bigquery.Client:
             value=project,
         )
         raise ConfigurationError([problem]) from None
+
+
+@contextmanager
+def _damage_if_gone(tenant: str, day: date) -> Iterator[None]:
+    """Take a table that is not found for a copy that is not there."""
+    try:
+        yield
+    except RefusedError as error:
+        if error.reason != "notFound":
+            raise
+        raise DamagedCopyError(f"there is no copy of {tenant} {day}. {error}") from error
 
 
 def _load_config(table: str = READINGS) -> bigquery.LoadJobConfig:
