@@ -8,6 +8,7 @@ from importlib import import_module
 BENCHMARKS = {
     "adapters": "benchmarks.adapters",
     "apply_fleet": "benchmarks.apply_fleet",
+    "cache": "benchmarks.cache",
     "copy_readings": "benchmarks.copy_readings",
     "field_servers": "benchmarks.field_servers",
     "hot": "benchmarks.hot",

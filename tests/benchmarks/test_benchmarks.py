@@ -53,6 +53,16 @@ def test_a_small_run_on_a_real_redis(capsys: pytest.CaptureFixture[str]) -> None
     assert 0 < figures["KB a tag-day, all hours packed"] < figures["KB a tag-day, were all hours open"] < 100
 
 
+def test_a_small_dashboard_is_mostly_served_from_the_cache(
+    capsys: pytest.CaptureFixture[str], database_server: str
+) -> None:
+    small = ["--wells", "2", "--clients", "2", "--steps", "3", "--days", "2", "--database-url", database_server]
+    assert main(["cache", "--json", *small]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["queries"] == 24
+    assert figures["hit rate, %"] > 30
+
+
 def test_the_table_tells_figures_limit_and_machine() -> None:
     machine = Machine("Some CPU", 2, 8.0, "Linux 6", 0.1)
     shown = Report("x", {"rows/s": 1234.0}, {"rows/s at most": 2468.0}, 0.5, ("Redis 7",)).as_table(machine)

@@ -14,7 +14,7 @@ from wellos.clock import WallClock
 from wellos.errors import RetryableError
 from wellos.query import frames
 from wellos.query.assembly import Planned, Question, Served, assembled, divided
-from wellos.query.blocks import block_size, block_window, cacheable, content_name, runs, segments
+from wellos.query.blocks import block_sizes, block_window, cacheable, content_name, runs, segments
 from wellos.query.cache import Flight
 from wellos.query.facts import read_cluster, read_facts, read_overlay_days
 from wellos.query.plan import days_of, plan
@@ -130,10 +130,10 @@ class Answerer:
         """Read the facts and plan, over whole blocks where the cache is used."""
         interval, aggregate = question.base, question.interval.relation is not None
         start, end = question.start, question.end
-        size = block_size(interval, end - start)
+        sizes = block_sizes(interval, [tag.interval_s for tag in question.scope.tags], end - start)
         caching = self._cache.on and mode is not _Mode.EXACT
         if caching:
-            start, end = block_window(start, end, size)
+            start, end = block_window(start, end, sizes[0])
         with self._warm.connection() as conn:
             if self._cluster is None:
                 self._cluster = read_cluster(conn)
@@ -147,7 +147,7 @@ class Answerer:
         )
         rule = cacheable(facts, question.asked_at.date(), aggregate=aggregate) if caching else _never
         found = []
-        for one in segments(pieces, facts, rule, size):
+        for one in segments(pieces, facts, rule, sizes):
             if one.end > question.start and one.start < question.end:
                 clipped = replace(one, start=max(one.start, question.start), end=min(one.end, question.end))
                 found.append(one if one.days else clipped)

@@ -95,17 +95,22 @@ def assembled(
     }
     found, parts = [], []
     for one in served:
-        found.append(frames.clipped(one.frame, *span))
+        found.append(_clipped(one.frame, one.run, *span))
         parts += [_within(part, *span) for part in one.parts]
     for segment, name in planned.names.items():
         if name in held:
-            found.append(frames.clipped(held[name], *span))
+            found.append(_clipped(held[name], segment, *span))
             tier, relation = origins[segment.source]
             part = Part(tier, relation, segment.start, segment.end, len(found[-1]), cached=True, cacheable=True)
             parts.append(_within(part, *span))
     if sum(map(len, found)) > question.most:
         raise TooManyError(question.most)
     return Answer(found, _joined(parts), _watermark(question, planned))
+
+
+def _clipped(frame: pl.DataFrame, stretch: Run | Segment, start: datetime, end: datetime) -> pl.DataFrame:
+    inside = stretch.start >= start and stretch.end <= end
+    return frame if inside else frames.clipped(frame, start, end)
 
 
 def _within(part: Part, start: datetime, end: datetime) -> Part:

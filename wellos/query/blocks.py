@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from wellos.query.intervals import Interval
     from wellos.query.plan import Piece, Source
 
-__all__ = ["Run", "Segment", "block_size", "block_window", "cacheable", "content_name", "runs", "segments"]
+__all__ = ["Run", "Segment", "block_sizes", "block_window", "cacheable", "content_name", "runs", "segments"]
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _LONG = timedelta(days=2)
+_ROWS_OF_A_BLOCK = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,12 @@ class Run:
     segments: tuple[Segment, ...]
 
 
-def block_size(interval: Interval, span: timedelta) -> timedelta:
-    """Return the length of a block: some thousand rows, and little more than what was asked for."""
+def block_sizes(interval: Interval, expected_s: Iterable[float], span: timedelta) -> tuple[timedelta, ...]:
+    """Return the lengths of blocks, longest first: few for a long range, and little more than what was asked for."""
     if interval.relation is None:
-        return _DAY if span > _LONG else _HOUR
-    return {"1hour": 8 * _DAY, "1day": 32 * _DAY}.get(interval.name, _DAY)
+        light = sum(_DAY.total_seconds() / each for each in expected_s) <= _ROWS_OF_A_BLOCK
+        return (_DAY,) if span > _LONG or (light and span > _DAY / 4) else (_HOUR,)
+    return {"1hour": (8 * _DAY, _DAY), "1day": (64 * _DAY, 8 * _DAY, _DAY)}.get(interval.name, (_DAY,))
 
 
 def block_window(start: datetime, end: datetime, size: timedelta) -> tuple[datetime, datetime]:
@@ -69,15 +71,16 @@ def cacheable(facts: Facts, today: date, *, aggregate: bool) -> Callable[[date],
     return rule
 
 
-def segments(pieces: Iterable[Piece], facts: Facts, rule: Callable[[date], bool], size: timedelta) -> Iterator[Segment]:
+def segments(
+    pieces: Iterable[Piece], facts: Facts, rule: Callable[[date], bool], sizes: Sequence[timedelta]
+) -> Iterator[Segment]:
     """Divide the pieces of a plan over whole blocks, in order of time.
 
-    A block is one where all its days may be cached and come from one source; one of many days is divided into days
-    before it is given up.
+    A block is one where all its days may be cached and come from one source; where not, shorter ones are tried.
     """
     for piece in pieces:
         at = piece.start
-        for block in _blocks(piece, facts, rule, size) if piece.source != "hot" else ():
+        for block in _blocks(piece, facts, rule, sizes) if piece.source != "hot" else ():
             if block.start > at:
                 yield Segment(piece.source, at, block.start)
             yield block
@@ -86,10 +89,10 @@ def segments(pieces: Iterable[Piece], facts: Facts, rule: Callable[[date], bool]
             yield Segment(piece.source, at, piece.end)
 
 
-def _blocks(piece: Piece, facts: Facts, rule: Callable[[date], bool], size: timedelta) -> Iterator[Segment]:
+def _blocks(piece: Piece, facts: Facts, rule: Callable[[date], bool], sizes: Sequence[timedelta]) -> Iterator[Segment]:
     done = piece.start
     for day in sorted(filter(rule, facts.days)):
-        for start, end in _cells(day, size):
+        for start, end in _cells(day, sizes):
             if start < done or end > piece.end:
                 continue
             days = days_of(start, end)
@@ -98,13 +101,14 @@ def _blocks(piece: Piece, facts: Facts, rule: Callable[[date], bool], size: time
                 done = end
 
 
-def _cells(day: date, size: timedelta) -> list[tuple[datetime, datetime]]:
-    """Return the blocks to try that hold a day, or that it is divided into."""
-    start, end = day_window(day)
-    if size <= _DAY:
-        return [(start + number * size, start + (number + 1) * size) for number in range(_DAY // size)]
-    wide = _ORIGIN + (start - _ORIGIN) // size * size
-    return [(wide, wide + size), (start, end)]
+def _cells(day: date, sizes: Sequence[timedelta]) -> list[tuple[datetime, datetime]]:
+    """Return the blocks to try that hold a day, longest first, or that it is divided into."""
+    start, _ = day_window(day)
+    (shortest,) = sizes[-1:]
+    if shortest < _DAY:
+        return [(start + number * shortest, start + (number + 1) * shortest) for number in range(_DAY // shortest)]
+    firsts = [(_ORIGIN + (start - _ORIGIN) // size * size, size) for size in sizes]
+    return [(first, first + size) for first, size in firsts]
 
 
 def runs(wanted: Sequence[Segment]) -> Iterator[Run]:

@@ -64,7 +64,7 @@ def buckets_frame(rows: NDArray[np.void]) -> pl.DataFrame:
         else pl.Series(name, rows[name].astype(rows[name].dtype.newbyteorder("=")))
         for name in BUCKETS
     ]
-    return pl.DataFrame(columns, schema_overrides=BUCKETS).with_columns(_without_values())
+    return pl.DataFrame(columns, schema_overrides=BUCKETS).with_columns(_VALUES_OF_GOOD)
 
 
 def recomputed(raw: pl.DataFrame, interval: Interval) -> pl.DataFrame:
@@ -72,7 +72,7 @@ def recomputed(raw: pl.DataFrame, interval: Interval) -> pl.DataFrame:
     width = interval.width
     assert width is not None  # noqa: S101 - raw readings are not grouped
     made = recompute(raw.with_columns(pl.col("quality").cast(pl.Int16)), width).rename({"bucket": "time"})
-    return made.cast(BUCKETS).with_columns(_without_values())
+    return made.cast(BUCKETS).with_columns(_VALUES_OF_GOOD)
 
 
 def clipped(frame: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
@@ -85,27 +85,23 @@ def finish(
 ) -> pl.DataFrame:
     """Put the parts of an answer together: by time and tag, with the columns and words that people get."""
     empty = pl.DataFrame(schema=RAW if interval.relation is None else BUCKETS)
-    rows = pl.concat([empty, *frames])
+    rows = pl.concat([empty, *frames], rechunk=False)
     if interval.relation is None and interval.width is not None:
         rows = recomputed(rows, interval)
     if interval.name in {"1week", "1month"}:
         rows = _rolled_up(rows, "1w" if interval.name == "1week" else "1mo")
-    if interval.width is None:
+    if interval.width is None and len(qualities) < len(Quality):
         rows = rows.filter(pl.col("quality").is_in([int(quality) for quality in qualities]))
-    return rows.sort("time", "tag_id").select(
-        "time",
-        pl.col("tag_id")
-        .replace_strict([tag.tag_id for tag in tags], [tag.name for tag in tags], return_dtype=pl.Categorical)
-        .alias("tag"),
-        *(_reading_columns() if interval.width is None else _bucket_columns()),
+    rows = rows.sort("time", "tag_id")
+    return pl.DataFrame([rows["time"], _named(rows["tag_id"], tags)]).hstack(
+        rows.select(_READING_COLUMNS if interval.width is None else _BUCKET_COLUMNS)
     )
 
 
-def _reading_columns() -> list[pl.Expr]:
-    words = pl.col("quality").replace_strict(
-        [int(item) for item in Quality], [item.name for item in Quality], return_dtype=_QUALITY
-    )
-    return [pl.col("value"), words, pl.col("status")]
+def _named(tag_ids: pl.Series, tags: Sequence[KnownTag]) -> pl.Series:
+    """Put names for numbers; `tags` is by number."""
+    names = pl.Series("tag", [tag.name for tag in tags], dtype=pl.Categorical)
+    return names.gather(np.searchsorted([tag.tag_id for tag in tags], tag_ids.to_numpy()))
 
 
 def _bucket_columns() -> list[pl.Expr]:
@@ -119,6 +115,11 @@ def _bucket_columns() -> list[pl.Expr]:
         *map(pl.col, ("min", "max", "first", "last")),
         pl.when(n > 1).then(spread).alias("stddev"),
     ]
+
+
+_READING_COLUMNS = [pl.col("value"), pl.col("quality").cat.to(_QUALITY), pl.col("status")]
+_BUCKET_COLUMNS = _bucket_columns()
+_VALUES_OF_GOOD = [pl.when(pl.col("n_good") > 0).then(pl.col(name)).alias(name) for name in _STATISTICS]
 
 
 def _rolled_up(buckets: pl.DataFrame, every: str) -> pl.DataFrame:
@@ -135,12 +136,8 @@ def _rolled_up(buckets: pl.DataFrame, every: str) -> pl.DataFrame:
             pl.col("last").filter(held).last(),
         )
         .select(*BUCKETS)
-        .with_columns(_without_values())
+        .with_columns(_VALUES_OF_GOOD)
     )
-
-
-def _without_values() -> list[pl.Expr]:
-    return [pl.when(pl.col("n_good") > 0).then(pl.col(name)).alias(name) for name in _STATISTICS]
 
 
 def _times(micros: NDArray[np.int64]) -> pl.Series:

@@ -70,6 +70,10 @@ class Reader:
         self._cold.close()
         self._warm.close()
 
+    def now(self) -> datetime:
+        """Platform time, by which days are closed."""
+        return self._clock.now()
+
     def latest(self, tenant: str, well: str, tags: str | Sequence[str] | None = None) -> Result:
         """See `wellos.query.latest`."""
         begun, asked_at = self._clock.monotonic(), self._clock.now()

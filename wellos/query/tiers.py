@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ __all__ = ["Cold", "ColdFound", "TooManyError", "Warm", "newest_readings"]
 
 _CONNECTIONS = 8
 _PATIENCE_S = 10.0
+_IDLE_S = 2.0
 _KINDS = {"time": "i8", "tag_id": "i4"}
 
 
@@ -59,6 +61,7 @@ class Warm:
         self._settings = settings
         self._pool: ConnectionPool[PgConnection] | None = None
         self._lock = threading.Lock()
+        self._used: dict[int, float] = {}
 
     @contextmanager
     def connection(self) -> Iterator[PgConnection]:
@@ -72,6 +75,7 @@ class Warm:
         try:
             yield conn
         finally:
+            self._used[id(conn)] = time.monotonic()
             pool.putconn(conn)
 
     def readings(self, tag_ids: Sequence[int], start: datetime, end: datetime, most: int) -> Readings:
@@ -101,6 +105,11 @@ class Warm:
         if pool is not None:
             pool.close()
 
+    def _check(self, conn: PgConnection) -> None:
+        """Try a connection that was idle: the server may have been started anew meanwhile."""
+        if time.monotonic() - self._used.get(id(conn), 0.0) > _IDLE_S:
+            ConnectionPool.check_connection(conn)
+
     def _opened(self) -> ConnectionPool[PgConnection]:
         with self._lock:
             if self._pool is None:
@@ -113,7 +122,7 @@ class Warm:
                     max_size=_CONNECTIONS,
                     open=True,
                     configure=_configure,
-                    check=ConnectionPool.check_connection,  # the server may have been started anew meanwhile
+                    check=self._check,
                     kwargs={"autocommit": True, "client_encoding": "UTF8", "fallback_application_name": "wellos query"},
                     name="wellos query",
                 )
