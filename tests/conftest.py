@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fix_mqtt",
     "tests.fix_postgres",
     "tests.fix_redis",
+    "tests.fix_tiering",
 ]
 
 # A busy machine is slow, not wrong: what a rule costs is for benchmarks to say. What fails says how to repeat it.

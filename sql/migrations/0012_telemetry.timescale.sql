@@ -137,7 +137,6 @@ DECLARE
     forced tstzmultirange;
     pieces tstzmultirange := '{}';
     piece  tstzrange;
-    todo   tstzrange[];
 BEGIN
     IF since > until THEN
         RAISE EXCEPTION 'the window ends before it begins' USING ERRCODE = 'invalid_parameter_value';
@@ -170,17 +169,23 @@ BEGIN
         pieces := public.readings_days() * tstzmultirange(tstzrange(start, stop));
     END IF;
 
-    SELECT array_agg(r) INTO todo FROM unnest(pieces * forced) r;
-    FOREACH piece IN ARRAY coalesce(todo, '{}') LOOP
+    -- Whoever drops a day has the turn: which days are left is looked at in every turn anew, or a day just dropped would
+    -- be recomputed from nothing.
+    LOOP
+        piece := (SELECT r FROM unnest(pieces * forced * public.readings_days()) r ORDER BY r LIMIT 1);
+        EXIT WHEN piece IS NULL;
         CALL public.refresh_continuous_aggregate(format('public.%I', l.stored_in)::regclass, lower(piece), upper(piece),
             force => true, options => '{"buckets_per_batch": 0}');
+        forced := forced - tstzmultirange(tstzrange('-infinity', upper(piece)));
         CALL public.aggregate_take_turn();
     END LOOP;
-    SELECT array_agg(r) INTO todo FROM unnest(pieces) r;
-    FOREACH piece IN ARRAY coalesce(todo, '{}') LOOP
+    LOOP
+        piece := (SELECT r FROM unnest(pieces * public.readings_days()) r ORDER BY r LIMIT 1);
+        EXIT WHEN piece IS NULL;
         -- in one piece: batches commit one by one, newest first, and until the last is done readers see holes
         CALL public.refresh_continuous_aggregate(format('public.%I', l.stored_in)::regclass, lower(piece), upper(piece),
             options => '{"buckets_per_batch": 0}');
+        pieces := pieces - tstzmultirange(tstzrange('-infinity', upper(piece)));
         CALL public.aggregate_take_turn();
     END LOOP;
 

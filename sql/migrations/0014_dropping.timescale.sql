@@ -37,7 +37,7 @@ BEGIN
     RETURN found.name;
 END $$;
 
--- Beforehand, so that the chunk is there to be locked, and none is made in a long transaction, which others would wait for.
+-- Beforehand: the one who makes a chunk holds up everybody else who would make one until his transaction ends.
 CREATE FUNCTION make_readings_day(day date) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -59,13 +59,15 @@ COMMENT ON FUNCTION decompress_readings_day IS 'Readies the chunk of a UTC day, 
 CREATE FUNCTION lock_readings_day(day date) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    chunk CONSTANT regclass := readings_chunk(day);
+    chunk regclass := readings_chunk(day);
 BEGIN
-    IF chunk IS NULL THEN
-        RAISE EXCEPTION 'there is no chunk of %', day
-            USING HINT = 'SELECT make_readings_day(day) makes it', ERRCODE = 'lock_not_available';
+    IF chunk IS NULL THEN  -- then who is about to make it is waited for
+        LOCK TABLE ONLY readings IN SHARE ROW EXCLUSIVE MODE;
+        chunk := readings_chunk(day);
     END IF;
-    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', chunk);
+    IF chunk IS NOT NULL THEN
+        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', chunk);
+    END IF;
 END $$;
 REVOKE ALL ON FUNCTION lock_readings_day FROM PUBLIC;
 COMMENT ON FUNCTION lock_readings_day IS
@@ -77,6 +79,9 @@ DECLARE
     chunk CONSTANT regclass := readings_chunk(day);
     size  bigint;
 BEGIN
+    IF chunk IS NULL THEN
+        RETURN 0;
+    END IF;
     SELECT total_bytes INTO size FROM chunks_detailed_size('readings')
     WHERE format('%I.%I', chunk_schema, chunk_name)::regclass = chunk;
     PERFORM drop_chunks('readings', newer_than => day::timestamp AT TIME ZONE 'UTC',
@@ -93,7 +98,7 @@ COMMENT ON FUNCTION invalidate_readings_day IS
     'Nothing to do on TimescaleDB: drop_chunks logs the whole day as changed, and no refresh takes a dropped day from the log.';
 
 -- A dropped chunk is logged from its start to its end, both included: whoever wants to be exact has the day after it
--- refreshed first.
+-- refreshed first. What is logged of a time without a chunk stays there: there is nothing to refresh.
 CREATE FUNCTION aggregates_behind(day date, exact boolean) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT l.relation
@@ -103,13 +108,16 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
          LATERAL (SELECT (extract(epoch FROM since) * 1000000)::bigint + CASE WHEN exact THEN 0 ELSE 1 END AS low,
                          (extract(epoch FROM until) * 1000000)::bigint AS high) micros
     -- without readings to count there is nothing to store, and the watermark stays where it is
-    WHERE coalesce(greatest(aggregate_watermark(l.relation), l.refreshed_to), '-infinity') < until
-       OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log m
-                  WHERE m.materialization_id = c.mat_hypertable_id
-                    AND m.lowest_modified_value < high AND m.greatest_modified_value >= low)
-       OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log h
-                  WHERE h.hypertable_id = c.raw_hypertable_id
-                    AND h.lowest_modified_value < high AND h.greatest_modified_value >= low)
+    WHERE readings_chunk(day) IS NOT NULL
+      AND (coalesce(greatest(aggregate_watermark(l.relation), l.refreshed_to), '-infinity') < until
+           OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log m
+                      WHERE m.materialization_id = c.mat_hypertable_id
+                        AND m.lowest_modified_value < high AND m.greatest_modified_value >= low)
+           OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log h
+                      WHERE h.hypertable_id = c.raw_hypertable_id
+                        AND h.lowest_modified_value < high AND h.greatest_modified_value >= low)
+           OR EXISTS (SELECT FROM aggregate_invalidations i
+                      WHERE i.relation = l.relation AND i.span && tstzrange(since, until)))
     ORDER BY l.level
 $$;
 COMMENT ON FUNCTION aggregates_behind IS 'The aggregates that are not, or no longer, right for a UTC day.';

@@ -83,7 +83,7 @@ def drop_day(conn: PgConnection, store: ColdStore, day: date, now: datetime, set
             raise DropRefusedError(day, found)
         if found := list(_differing_copies(store, day, receipts(conn, store.name, day))):
             raise DropRefusedError(day, found)
-        conn.execute("SELECT make_readings_day(%s)", (day,))
+        conn.execute("SELECT ensure_readings_partitions(%s::date[])", ([day],))
         for attempt in range(_ATTEMPTS):
             try:
                 _refresh(conn, day)

@@ -26,6 +26,8 @@ COMMANDS = {
     "opcua": "wellos.cli.opcua:opcua",
     "audit": "wellos.cli.audit:audit_command",
     "archive": "wellos.cli.archive:archive",
+    "drop": "wellos.cli.drop:drop",
+    "restore": "wellos.cli.restore:restore",
     "quarantine": "wellos.cli.quarantine:quarantine",
     "quality": "wellos.cli.quality:quality",
     "readings": "wellos.cli.readings:readings",
