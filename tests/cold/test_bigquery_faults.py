@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from google.cloud.bigquery import client as google_client
+from structlog.testing import capture_logs
 
 from tests.cold.bigquery_day import DAY, QUICK, TENANT, readings_of, store_of
 from wellos.storage.cold import ColdError, ColdRetryError, DamagedCopyError
@@ -75,7 +76,9 @@ def test_a_job_that_fails_in_passing_is_done_again_under_the_next_id(
 ) -> None:
     bigquery.plan("job_error", "arch-", count=2, reason=reason)
     with store_of(bigquery_settings) as store:
-        assert write(store) == f"arch-{TENANT}-readings-20260301-k-3"
+        with capture_logs() as logs:
+            assert write(store) == f"arch-{TENANT}-readings-20260301-k-3"
+        assert [(entry["log_level"], entry["attempt"]) for entry in logs] == [("warning", 1), ("warning", 2)]
         bigquery.plan("job_error", "read-", reason=reason)
         assert read(store) == readings_of().tobytes()
     assert bigquery.hits == 3

@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import structlog
 from google.api_core.exceptions import Conflict, NotFound
 from google.api_core.retry import Retry
 from google.cloud import bigquery
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE_ROWS", "Jobs", "Patience"]
 
+_log = structlog.get_logger(__name__)
 _Job = TypeVar("_Job", bigquery.LoadJob, bigquery.CopyJob, bigquery.QueryJob)
 _CONNECT_S = 10.0
 _LONGEST_POLL_S = 5.0
@@ -175,6 +177,7 @@ class Jobs:
                 failure, last = error, min(until, began + self.patience.retry_s)
             if not isinstance(failure, ColdRetryError) or time.monotonic() + pause > last:
                 raise failure
+            _log.warning("bigquery work is tried again", doing=doing, attempt=attempt, error=str(failure))
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause, attempt = min(2 * pause, 60.0), attempt + 1
 
