@@ -4,7 +4,9 @@ import dagster as dg
 
 from sensors.failures import failed_checks, failed_runs
 from sensors.imports import new_imports
+from sensors.late_data import late_data, stale_receipts
 from sensors.new_days import new_days
+from sensors.tenants import known_tenants
 from wellos_dagster.defs.aggregates.assets import AGGREGATES, aggregate_status
 from wellos_dagster.defs.aggregates.checks import AGGREGATE_CHECKS
 from wellos_dagster.defs.aggregates.schedules import AGGREGATE_JOBS, AGGREGATE_SCHEDULES
@@ -15,7 +17,7 @@ from wellos_dagster.defs.ingest.schedules import INGEST_JOBS, INGEST_SCHEDULES
 from wellos_dagster.defs.registry.assets import registry
 from wellos_dagster.defs.tiering.graph import TIERING_ASSETS, TIERING_CHECKS
 from wellos_dagster.defs.tiering.schedules import TIERING_JOBS, TIERING_SCHEDULES
-from wellos_dagster.resources import Hot, PlatformClock, Warm
+from wellos_dagster.resources import Cold, Hot, PlatformClock, Warm
 
 __all__ = ["defs"]
 
@@ -38,6 +40,9 @@ defs = dg.Definitions(
     sensors=[
         new_days,
         new_imports,
+        known_tenants,
+        stale_receipts,
+        late_data,
         failed_checks,
         failed_runs,
         # The one that Dagster makes by itself is stopped.
@@ -49,5 +54,5 @@ defs = dg.Definitions(
             run_tags={"trigger": "automation"},
         ),
     ],
-    resources={"warm": Warm(), "hot": Hot(), "clock": PlatformClock()},
+    resources={"warm": Warm(), "hot": Hot(), "cold": Cold(), "clock": PlatformClock()},
 )

@@ -1,4 +1,4 @@
-"""What assets and checks are given: the warm and hot tiers and the platform's clock, all as the settings say."""
+"""What assets and checks are given: hot, warm and cold tier and the platform's clock, all as the settings say."""
 
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import psycopg
     import redis
 
-__all__ = ["Hot", "PlatformClock", "Warm"]
+    from wellos.storage.cold import ColdStore
+
+__all__ = ["Cold", "Hot", "PlatformClock", "Warm"]
 
 
 class Warm(dg.ConfigurableResource[None]):
@@ -43,6 +45,21 @@ class Hot(dg.ConfigurableResource[None]):
         """Connect and check; ConfigurationError where none is set, UnreachableError where it does not answer."""
         with hot.connect(load_settings()) as client:
             yield client
+
+
+class Cold(dg.ConfigurableResource[None]):
+    """The archive that the settings choose: Parquet files or BigQuery, for as long as it is asked for."""
+
+    @contextmanager
+    def open(self) -> "Iterator[ColdStore]":
+        """Open it; ConfigurationError where it cannot be used."""
+        from wellos.storage.cold.opening import open_cold  # noqa: PLC0415 - the stores' libraries, only when it runs
+
+        store = open_cold(load_settings())
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 class PlatformClock(dg.ConfigurableResource[None]):

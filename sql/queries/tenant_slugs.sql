@@ -1,0 +1,2 @@
+-- Every tenant, retired ones too.
+SELECT slug FROM tenants ORDER BY slug

@@ -1,0 +1,2 @@
+-- The days whose changes are noted.
+SELECT day FROM reading_days ORDER BY day
