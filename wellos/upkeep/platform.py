@@ -74,8 +74,6 @@ def clean_changes(conn: PgConnection, settings: Settings) -> int:
 
 def clean_aggregates(conn: PgConnection, settings: Settings, now: datetime) -> Mapping[str, int]:
     """Remove buckets older than `aggregate_days` by the platform's clock; return how many of each aggregate."""
-    if not conn.execute(query("has_function"), {"name": "drop_old_aggregates"}).fetchall()[0][0]:
-        return {}
     wanted = {"days": settings.aggregate_days, "now": now}
     return {relation: int(buckets) for relation, buckets in conn.execute(query("clean_aggregates"), wanted)}
 
