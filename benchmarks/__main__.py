@@ -9,6 +9,7 @@ BENCHMARKS = {
     "adapters": "benchmarks.adapters",
     "apply_fleet": "benchmarks.apply_fleet",
     "cache": "benchmarks.cache",
+    "cold_read": "benchmarks.cold_read",
     "copy_readings": "benchmarks.copy_readings",
     "field_servers": "benchmarks.field_servers",
     "hot": "benchmarks.hot",

@@ -47,6 +47,13 @@ def test_a_small_run_on_a_real_server(database_server: str, capsys: pytest.Captu
     assert content["limit"]["rows/s into a bare table, median"] > 0
 
 
+def test_a_small_archive(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cold_read", "--json", "--wells", "1", "--reads", "5"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert 0 < figures["bytes a reading, simulated"] < 2
+    assert 0 < figures["ms a tag-day, p50"] <= figures["ms a tag-day, p95"]
+
+
 def test_a_small_run_on_a_real_redis(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hot", "--json", "--tags", "100", "--batches", "2"]) == 0
     figures = json.loads(capsys.readouterr().out)["figures"]
