@@ -18,6 +18,8 @@ _COLUMNS = columns(
     address="text: where the connection finds it",
     unit="text: engineering unit",
     quantity="text: kind of measurement",
+    metric="text: what it measures of its well; null: what its name says; none: nothing, whatever its name",
+    telemetry_metric="text: the metric that it counts for in the telemetry relations; null: for none",
     scale="double precision: value = raw * scale + offset",
     offset="double precision: value = raw * scale + offset",
     deadband="double precision: least change that is reported",
