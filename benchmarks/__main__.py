@@ -18,6 +18,7 @@ BENCHMARKS = {
     "latency": "benchmarks.latency",
     "memory": "benchmarks.memory",
     "merge": "benchmarks.merge",
+    "query": "benchmarks.query",
     "validate": "benchmarks.validate",
 }
 

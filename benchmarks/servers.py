@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 
 from wellos.embedded.postgres import running_postgres
 from wellos.settings import load_settings
@@ -36,10 +38,13 @@ def add_database_option(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def database(server_url: str | None) -> Iterator[str]:
-    """Make a migrated database for this run, with TimescaleDB where the server has it, and drop it afterwards."""
+def database(server_url: str | None, *, keep: bool = False) -> Iterator[str]:
+    """Make a migrated database for this run, with TimescaleDB where the server has it, and drop it afterwards.
+
+    With `keep` it stays, and its address is told.
+    """
     if server_url is not None:
-        with _fresh(server_url) as url:
+        with _fresh(server_url, keep=keep) as url:
             yield url
         return
     with (
@@ -51,20 +56,23 @@ def database(server_url: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def _fresh(server_url: str) -> Iterator[str]:
+def _fresh(server_url: str, *, keep: bool = False) -> Iterator[str]:
     name = f"wellos_benchmark_{secrets.token_hex(4)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
+        parts = conninfo_to_dict(server_url)
+        host, port, user = parts.get("host", "127.0.0.1"), parts.get("port", 5432), parts.get("user", "postgres")
+        password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
+        url = f"postgresql://{user}{password}@{host}:{port}/{name}"
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            parts = conninfo_to_dict(server_url)
-            host, port, user = parts.get("host", "127.0.0.1"), parts.get("port", 5432), parts.get("user", "postgres")
-            password = f":{quote(str(parts['password']), safe='')}" if parts.get("password") else ""
-            url = f"postgresql://{user}{password}@{host}:{port}/{name}"
             migrate(load_settings(database_url=url))
             _silence(url)
             yield url
         finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            if keep:
+                print(f"kept: {warm.hide_password(SecretStr(url))}", file=sys.stderr)
+            else:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _silence(url: str) -> None:
