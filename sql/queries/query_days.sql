@@ -4,22 +4,23 @@ SELECT d.day,
        d.settled_at IS NOT NULL,
        d.dropped_at,
        d.restored_at,
-       c.changes,
-       c.newest,
+       coalesce(c.changes, 0),
+       coalesce(c.newest, 0),
        r.store,
        r.rows
 FROM reading_days AS d
-CROSS JOIN LATERAL (
-    SELECT count(*) AS changes, coalesce(max(change_id), 0) AS newest
+LEFT JOIN (
+    SELECT day, count(*) AS changes, max(change_id) AS newest
     FROM reading_changes
-    WHERE day = d.day
-) AS c
+    WHERE day BETWEEN %(first)s AND %(last)s
+    GROUP BY day
+) AS c USING (day)
 LEFT JOIN LATERAL (
     SELECT m.store, m.rows
     FROM archive_manifest AS m
-    WHERE m.tenant_id = %(tenant_id)s AND m.day = d.day AND m.state = 'verified'
+    WHERE d.dropped_at IS NOT NULL AND m.tenant_id = %(tenant_id)s AND m.day = d.day AND m.state = 'verified'
     ORDER BY m.store = %(store)s DESC
     LIMIT 1
-) AS r ON d.dropped_at IS NOT NULL
+) AS r ON true
 WHERE d.day BETWEEN %(first)s AND %(last)s
 ORDER BY d.day

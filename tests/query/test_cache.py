@@ -138,16 +138,30 @@ def test_hits_and_misses_are_counted(cached: tuple[Reader, Readings], redis_url:
         assert all(0 < client.ttl(key) <= 300 for key in client.keys(PART_PREFIX + "*"))
 
 
-def test_an_entry_that_is_none_is_read_anew(cached: tuple[Reader, Readings], redis_url: str) -> None:
+def test_an_entry_that_is_none_is_read_anew(
+    cached: tuple[Reader, Readings], database_url: str, redis_url: str, tmp_path: Path
+) -> None:
     reader, truth = cached
     reader.readings(*WHOLE, FROM, TO, "raw")
     with redis.Redis.from_url(redis_url) as client:
         for key in client.keys(PART_PREFIX + "*"):
             client.set(key, b"nonsense")
-    found = reader.readings(*WHOLE, FROM, TO, "raw")
-    assert not found.provenance.cache_hit
+    with Reader(load_settings(database_url=database_url, redis_url=redis_url, data_dir=tmp_path)) as other:
+        found = other.readings(*WHOLE, FROM, TO, "raw")
+        assert not found.provenance.cache_hit
+        assert_frame_equal(plain(found.frame), expected_raw(truth, NAMES, FROM, TO))
+        assert other.readings(*WHOLE, FROM, TO, "raw").provenance.cache_hit
+
+
+def test_what_one_process_read_is_a_hit_for_another(
+    cached: tuple[Reader, Readings], database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    reader, truth = cached
+    reader.readings(*WHOLE, FROM, TO, "raw")
+    with Reader(load_settings(database_url=database_url, redis_url=redis_url, data_dir=tmp_path)) as other:
+        found = other.readings(*WHOLE, FROM, TO, "raw")
+    assert found.provenance.cache_hit
     assert_frame_equal(plain(found.frame), expected_raw(truth, NAMES, FROM, TO))
-    assert reader.readings(*WHOLE, FROM, TO, "raw").provenance.cache_hit
 
 
 def test_other_tags_and_tenants_have_other_entries(cached: tuple[Reader, Readings], db: PgConnection) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from wellos.query.reader import Reader
 
-__all__ = ["Part", "Provenance", "Result", "default_reader", "latest", "readings", "watch_closed_days"]
+__all__ = ["Part", "Provenance", "Result", "default_reader", "latest", "readings", "telemetry", "watch_closed_days"]
 
 _lock = threading.Lock()
 _reader: Reader | None = None
@@ -70,3 +70,15 @@ def latest(tenant: str, well: str, tags: str | Sequence[str] | None = None) -> R
     From Redis where it is whole, else from the warm tier; a tag whose readings have all been archived has none.
     """
     return default_reader().latest(tenant, well, tags)
+
+
+def telemetry(
+    tenant: str, wells: str | Sequence[str] | None, start: datetime, end: datetime, interval: str = "1hour"
+) -> Result:
+    """Return the statistics of the metrics of wells (None: all of the tenant) by 1hour, 1day, 1week or 1month.
+
+    Columns, by time and well: `time` (start of the bucket), `well, n, n_good, n_uncertain, n_bad`, and of each metric
+    its `_avg, _min, _max, _median, _stddev` over GOOD readings, null without one; weeks and months have no medians.
+    Buckets are whole. ConfigurationError for a range that begins before telemetry is kept (WELLOS_AGGREGATE_DAYS).
+    """
+    return default_reader().telemetry(tenant, wells, start, end, interval)

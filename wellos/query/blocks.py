@@ -91,14 +91,18 @@ def segments(
 
 def _blocks(piece: Piece, facts: Facts, rule: Callable[[date], bool], sizes: Sequence[timedelta]) -> Iterator[Segment]:
     done = piece.start
-    for day in sorted(filter(rule, facts.days)):
+    held = {day: facts.days[day] for day in sorted(filter(rule, facts.days))}
+    given_up: set[tuple[datetime, datetime]] = set()
+    for day in held:
         for start, end in _cells(day, sizes):
-            if start < done or end > piece.end:
+            if start < done or end > piece.end or (start, end) in given_up:
                 continue
             days = days_of(start, end)
-            if all(map(rule, days)):
-                yield Segment(piece.source, start, end, tuple(facts.days[each] for each in days))
+            if held.keys() >= set(days):
+                yield Segment(piece.source, start, end, tuple(held[each] for each in days))
                 done = end
+            else:
+                given_up.add((start, end))
 
 
 def _cells(day: date, sizes: Sequence[timedelta]) -> list[tuple[datetime, datetime]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections import OrderedDict
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ __all__ = ["LOCK_PREFIX", "PART_PREFIX", "STATS_KEY", "Cache", "Flight"]
 PART_PREFIX, LOCK_PREFIX, STATS_KEY = "wellos:cache:part:", "wellos:cache:lock:", "wellos:cache:stats"
 _MOST_BYTES = 4 << 20
 """Of one entry: what is larger is read again each time."""
+_NEAR_BYTES = 64 << 20
+"""Of unpacked frames that a process keeps."""
 _LOCK_MS = 5000
 _PATIENCE_S = 5.0
 """To wait for somebody else's fetch; after that one's own is sooner done."""
@@ -61,6 +64,8 @@ class Cache:
         self._flying: dict[str, Future[pl.DataFrame | None]] = {}
         self._counted = {"hits": 0, "misses": 0}
         self._count_after = 0.0
+        self._near: OrderedDict[str, tuple[float, pl.DataFrame]] = OrderedDict()
+        self._near_bytes = 0.0
 
     @property
     def on(self) -> bool:
@@ -96,14 +101,14 @@ class Cache:
         """Keep those of our blocks that are given, and hand them to whoever waits."""
         entries = {name: raw for name, frame in frames.items() if len(raw := _encoded(frame)) <= _MOST_BYTES}
 
-        def work(client: redis.Redis) -> None:
+        def work(client: redis.Redis) -> int:
             pipe = client.pipeline(transaction=False)
             for name, raw in entries.items():
                 pipe.set(PART_PREFIX + name, raw, ex=self._ttl_s)
-            pipe.execute()
+            return len(pipe.execute())
 
-        if entries:
-            self._link.ask(work)
+        if entries and self._link.ask(work) is not None:
+            self._keep({name: frames[name] for name in entries})
         for name, frame in frames.items():
             flight.mine[name].set_result(frame)
 
@@ -161,10 +166,36 @@ class Cache:
             self._link.ask(work)
 
     def _look(self, names: Sequence[str]) -> dict[str, pl.DataFrame]:
-        if not names:
-            return {}
-        raws = self._link.ask(lambda client: _entries(client, names)) or [None] * len(names)
-        return {name: frame for name, raw in zip(names, raws, strict=True) if (frame := _decoded(raw)) is not None}
+        found = self._recall(names)
+        rest = [name for name in names if name not in found]
+        if rest:
+            raws = self._link.ask(lambda client: _entries(client, rest)) or [None] * len(rest)
+            read = {name: frame for name, raw in zip(rest, raws, strict=True) if (frame := _decoded(raw)) is not None}
+            self._keep(read)
+            found |= read
+        return found
+
+    def _recall(self, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """Return what this process has unpacked lately."""
+        now, found = self._clock.monotonic(), {}
+        with self._lock:
+            for name in names:
+                until, frame = self._near.get(name, (0.0, None))
+                if frame is not None and until > now:
+                    self._near.move_to_end(name)
+                    found[name] = frame
+        return found
+
+    def _keep(self, frames: Mapping[str, pl.DataFrame]) -> None:
+        """Keep unpacked frames for a while; a name never stands for another content, so they cannot be stale."""
+        until = self._clock.monotonic() + self._ttl_s
+        with self._lock:
+            for name, frame in frames.items():
+                if name not in self._near:
+                    self._near_bytes += frame.estimated_size()
+                self._near[name] = (until, frame)
+            while self._near_bytes > _NEAR_BYTES:
+                self._near_bytes -= self._near.popitem(last=False)[1][1].estimated_size()
 
 
 def _entries(client: redis.Redis, names: Sequence[str]) -> list[Any]:

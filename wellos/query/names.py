@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wellos.clock import Clock
     from wellos.storage.warm import PgConnection
 
-__all__ = ["KnownTag", "KnownWell", "Names", "Scope"]
+__all__ = ["KnownTag", "KnownWell", "Names", "Scope", "unknown_name"]
 
 _TTL_S = 30.0
 """A tag that is renamed is known by its old name for so long; a new one is looked up at once."""
@@ -110,11 +110,12 @@ def _look_up(conn: PgConnection, tenant: str, well: str) -> KnownWell:
     with conn.cursor(row_factory=scalar_row) as cursor:
         tenants: list[str] = cursor.execute("SELECT slug FROM tenants ORDER BY slug").fetchall()
         if tenant not in tenants:
-            raise ConfigurationError([_problem("tenant", tenant, tenants)])
+            raise ConfigurationError([unknown_name("tenant", tenant, tenants)])
         wells: list[str] = cursor.execute(query("query_well_names"), {"tenant": tenant}).fetchall()
-    raise ConfigurationError([_problem("well", well, wells)])
+    raise ConfigurationError([unknown_name("well", well, wells)])
 
 
-def _problem(kind: str, word: str, known: Sequence[str]) -> Problem:
+def unknown_name(kind: str, word: str, known: Sequence[str]) -> Problem:
+    """Return the problem of a name that the registry does not know."""
     remedy = did_you_mean(word, known) if known else f"There is none yet: add a {kind} with `wellos fleet apply`."
     return Problem(f"no such {kind}", remedy, field=kind, value=word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from wellos.query.pages import Page, read_page
 from wellos.query.provenance import Part, Provenance, Result
 from wellos.query.redis_link import RedisLink
 from wellos.query.tiers import Cold, Warm, newest_readings
+from wellos.query.wells import read_telemetry
 from wellos.validation import did_you_mean
 
 if TYPE_CHECKING:
@@ -92,6 +94,25 @@ class Reader:
         frame = frames.finish(found, INTERVALS["raw"], scope.tags, frozenset(Quality))
         spent = 1000 * (self._clock.monotonic() - begun)
         return Result(frame, Provenance(tuple(parts), len(frame), asked_at, spent))
+
+    def telemetry(
+        self,
+        tenant: str,
+        wells: str | Sequence[str] | None,
+        start: datetime,
+        end: datetime,
+        interval: str = "1hour",
+    ) -> Result:
+        """See `wellos.query.telemetry`."""
+        begun = self._clock.monotonic()
+        _check_range(start, end)
+        some = [wells] if isinstance(wells, str) else wells
+        span = (start.astimezone(UTC), end.astimezone(UTC))
+        with self._warm.connection() as conn:
+            found = read_telemetry(conn, self._settings, tenant, some, *span, interval, self._clock.now())
+        spent = 1000 * (self._clock.monotonic() - begun)
+        part = replace(found.part, milliseconds=spent)
+        return Result(found.frame, Provenance((part,), len(found.frame), found.watermark, spent))
 
     def readings(  # noqa: PLR0913 - what can be asked
         self,
