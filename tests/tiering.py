@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 
 from streaming.sinks.warm import WarmSink
 from tests.seed import add_tags, at
+from tests.waiting import eventually
 from wellos.archive.archiving import archive_day
 from wellos.archive.dropping import drop_day
 from wellos.audit import audit
@@ -32,6 +38,31 @@ __all__ = ["DAY", "NOW", "Platform", "day_of", "same"]
 DAY = date(2026, 8, 1)
 NOW = at("2026-11-21 00:00")
 _EVERY_S = 1200
+_THIS = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+
+_KILLED = """
+import os, signal, psycopg
+from datetime import timedelta
+from tests.tiering import DAY, NOW
+from wellos.archive import dropping, late, restoring
+from wellos.settings import load_settings
+from wellos.storage.cold.opening import open_cold
+from wellos.storage.warm import connect
+
+execute = psycopg.Cursor.execute
+
+def killed(self, query, *rest, **more):
+    found = execute(self, query, *rest, **more)
+    if "{statement}" in str(query):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+psycopg.Cursor.execute = killed
+settings = load_settings()
+store = open_cold(settings)
+with connect(settings, autocommit=True) as conn:
+    {call}
+"""
 
 
 @dataclass(slots=True)
@@ -45,12 +76,13 @@ class Platform:
     tags: list[int] = field(default_factory=list)
     truth: Readings = field(default_factory=empty)
     sent: int = 0
+    spool_id: UUID = field(default_factory=uuid4)
     sink: WarmSink = field(init=False)
 
     def __post_init__(self) -> None:
         """Register the tenants and store some days of readings, with their aggregates."""
         self.tags = [*add_tags(self.db, 2), *add_tags(self.db, slug="other")]
-        self.sink = WarmSink(self.settings, uuid4(), self.clock)
+        self.sink = WarmSink(self.settings, self.spool_id, self.clock)
         times = day_of(DAY) + np.arange(3 * 86_400 // _EVERY_S) * _EVERY_S * 1_000_000
         rng = np.random.default_rng(7)
         for tag in self.tags:
@@ -118,6 +150,21 @@ class Platform:
             for relation in ("readings_1min", "readings_1hour", "readings_1day")
             for row in self.db.execute(f"SELECT '{relation}', * FROM {relation} ORDER BY bucket, tag_id")
         ]
+
+    def killed_at(self, statement: str, call: str) -> None:
+        """Run a call in a process of its own that is killed right after it executed a statement."""
+        assert self.settings.database_url is not None
+        environment = os.environ | {
+            "WELLOS_DATABASE_URL": self.settings.database_url.get_secret_value(),
+            "WELLOS_DATA_DIR": str(self.settings.data_dir),
+        }
+        script = _KILLED.format(statement=statement, call=call)
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, cwd=Path(__file__).parents[1], check=False, timeout=60
+        )
+        assert done.returncode == -signal.SIGKILL
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = " + _THIS
+        eventually(lambda: self.db.execute(held).fetchone() == (0,))
 
     def problems(self) -> list[str]:
         """Return what the audit finds."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wellos.readings import Readings
     from wellos.storage.warm import PgConnection
 
-__all__ = ["compare"]
+__all__ = ["compare", "compare_frames"]
 
 _FIELDS = ["tag_id", "time", "value", "quality", "status"]
 _SHOWN = 10
@@ -51,7 +51,7 @@ def compare(conn: PgConnection, spool_dir: Path) -> tuple[int, int, list[str]]:
         frames = [item for item, _ in parse(data[SEGMENT.size :], final=True) if isinstance(item, Frame)]
         with conn.transaction(), conn.cursor() as cursor:
             begin_merge(cursor)
-            found, left, wrong = _compare(cursor, spool_id, [frame for frame in frames if frame.header.rows])
+            found, left, wrong = compare_frames(cursor, spool_id, [frame for frame in frames if frame.header.rows])
         compared += found
         cold += left
         problems += wrong
@@ -62,7 +62,8 @@ def compare(conn: PgConnection, spool_dir: Path) -> tuple[int, int, list[str]]:
     )
 
 
-def _compare(cursor: psycopg.Cursor[Any], spool_id: UUID, frames: list[Frame]) -> tuple[int, int, list[str]]:
+def compare_frames(cursor: psycopg.Cursor[Any], spool_id: UUID, frames: list[Frame]) -> tuple[int, int, list[str]]:
+    """Return the same as `compare` of some frames of a spool, each with readings. Needs `begin_merge`."""
     if not frames:
         return 0, 0, []
     span = {"spool_id": spool_id, "first_seq": frames[0].header.seq, "last_seq": frames[-1].header.seq}

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -238,35 +233,7 @@ def _gone(platform: Platform) -> bool:
 def test_killed_in_the_middle_nothing_has_changed(platform: Platform) -> None:
     platform.archive()
     before = platform.aggregates()
-    script = (
-        "import os, sys, signal, psycopg\n"
-        "from wellos.archive import dropping\n"
-        "from wellos.settings import load_settings\n"
-        "from wellos.storage.cold.opening import open_cold\n"
-        "from wellos.storage.warm import connect\n"
-        "from tests.tiering import DAY, NOW\n"
-        "settings = load_settings()\n"
-        "execute = psycopg.Connection.execute\n"
-        "def killed(self, query, *rest, **more):\n"
-        "    found = execute(self, query, *rest, **more)\n"
-        "    if 'drop_readings_day' in str(query):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return found\n"
-        "psycopg.Connection.execute = killed\n"
-        "with connect(settings, autocommit=True) as conn:\n"
-        "    dropping.drop_day(conn, open_cold(settings), DAY, NOW, settings)\n"
-    )
-    assert platform.settings.database_url is not None
-    environment = os.environ | {
-        "WELLOS_DATABASE_URL": platform.settings.database_url.get_secret_value(),
-        "WELLOS_DATA_DIR": str(platform.settings.data_dir),
-    }
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=root, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    eventually(
-        lambda: platform.db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
-    )
+    platform.killed_at("drop_readings_day", "dropping.drop_day(conn, store, DAY, NOW, settings)")
     assert platform.dropped() == []
     assert same(platform.warm(), platform.truth)
     platform.drop()

@@ -63,7 +63,7 @@ class DroppedDayError(WellosError):
         self.tenant, self.day = tenant, day
         super().__init__(
             f"{tenant} {day}: its readings are in the cold tier; the database holds only what came since. "
-            f"Bring it back first: wellos restore {day}"
+            f"Bring it back first: wellos restore --day {day}"
         )
 
 
