@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from wellos.query.reader import Reader
 
-__all__ = ["Part", "Provenance", "Result", "default_reader", "latest", "readings", "telemetry", "watch_closed_days"]
+__all__ = [
+    "Part",
+    "Provenance",
+    "Result",
+    "default_reader",
+    "field_entries",
+    "latest",
+    "readings",
+    "telemetry",
+    "watch_closed_days",
+]
 
 _lock = threading.Lock()
 _reader: Reader | None = None
@@ -82,3 +92,13 @@ def telemetry(
     Buckets are whole. ConfigurationError for a range that begins before telemetry is kept (WELLOS_AGGREGATE_DAYS).
     """
     return default_reader().telemetry(tenant, wells, start, end, interval)
+
+
+def field_entries(tenant: str, wells: str | Sequence[str] | None, start: datetime, end: datetime) -> Result:
+    """Return what pumpers wrote down of wells (None: all) that was gauged in [start, end), the latest revisions.
+
+    Columns, by time and well: `time` (when it was gauged), `well, entry_type, volume_kind, data` (JSON), `notes,
+    created_by, entered_at, received_at, revision, entry_id`. Cached for WELLOS_CACHE_MANUAL_S, and never older than the
+    last revision that any well of the tenant got.
+    """
+    return default_reader().field_entries(tenant, wells, start, end)

@@ -14,6 +14,7 @@ from wellos.query import frames
 from wellos.query.answer import Answerer, Tiers
 from wellos.query.assembly import Question
 from wellos.query.cache import Cache
+from wellos.query.entries import read_entries
 from wellos.query.hot import Hot
 from wellos.query.intervals import INTERVALS, ceil, choose, floor
 from wellos.query.names import Names
@@ -52,6 +53,7 @@ class Reader:
         self._threads = ThreadPoolExecutor(_THREADS, "wellos query")
         self._redis = RedisLink(settings, self._clock)
         self._cache = Cache(self._redis, self._clock, settings.cache_s)
+        self._entries = Cache(self._redis, self._clock, settings.cache_manual_s)
         self._hot = Hot(settings, self._clock, self._redis)
         tiers = Tiers(self._hot, self._warm, self._cold, self._cache)
         self._answerer = Answerer(settings, self._clock, tiers, self._threads)
@@ -68,6 +70,7 @@ class Reader:
         """Let connections and threads go."""
         self._threads.shutdown()
         self._cache.flush()
+        self._entries.flush()
         self._redis.close()
         self._cold.close()
         self._warm.close()
@@ -113,6 +116,18 @@ class Reader:
         spent = 1000 * (self._clock.monotonic() - begun)
         part = replace(found.part, milliseconds=spent)
         return Result(found.frame, Provenance((part,), len(found.frame), found.watermark, spent))
+
+    def field_entries(self, tenant: str, wells: str | Sequence[str] | None, start: datetime, end: datetime) -> Result:
+        """See `wellos.query.field_entries`."""
+        begun, asked_at = self._clock.monotonic(), self._clock.now()
+        _check_range(start, end)
+        some = [wells] if isinstance(wells, str) else wells
+        span, most = (start.astimezone(UTC), end.astimezone(UTC)), self._settings.query_max_rows
+        with self._warm.connection() as conn:
+            frame, part = read_entries(conn, self._entries, tenant, some, *span, most)
+        spent = 1000 * (self._clock.monotonic() - begun)
+        part = replace(part, milliseconds=spent)
+        return Result(frame, Provenance((part,), len(frame), min(asked_at, span[1]), spent))
 
     def readings(  # noqa: PLR0913 - what can be asked
         self,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wellos.settings import Settings
     from wellos.storage.warm import PgConnection
 
-__all__ = ["RELATIONS", "Telemetry", "read_telemetry"]
+__all__ = ["RELATIONS", "Telemetry", "find_wells", "read_telemetry"]
 
 RELATIONS = {
     "1hour": "telemetry_hourly",
@@ -72,7 +72,7 @@ def read_telemetry(
     if relation is None:
         remedy = did_you_mean(interval, RELATIONS)
         raise ConfigurationError([Problem("no interval of telemetry", remedy, field="interval", value=interval)])
-    tenant_id, names = _wells(conn, tenant, wells)
+    tenant_id, names = find_wells(conn, tenant, wells)
     width = INTERVALS[interval]
     start, end = floor(width, start), ceil(width, end)
     _check(settings, interval, len(names), start, end)
@@ -93,7 +93,8 @@ def read_telemetry(
     return Telemetry(frame, Part("warm", relation, start, end, len(frame)), watermark)
 
 
-def _wells(conn: PgConnection, tenant: str, wanted: Sequence[str] | None) -> tuple[UUID, Mapping[int, str]]:
+def find_wells(conn: PgConnection, tenant: str, wanted: Sequence[str] | None) -> tuple[UUID, Mapping[int, str]]:
+    """Return the tenant's id, and the wells' names by id; ConfigurationError names the nearest known."""
     rows = conn.execute(query("query_wells"), {"tenant": tenant}).fetchall()
     if not rows:
         with conn.cursor(row_factory=scalar_row) as cursor:
