@@ -8,6 +8,7 @@ from importlib import import_module
 BENCHMARKS = {
     "adapters": "benchmarks.adapters",
     "apply_fleet": "benchmarks.apply_fleet",
+    "archive": "benchmarks.archive",
     "cache": "benchmarks.cache",
     "cold_read": "benchmarks.cold_read",
     "copy_readings": "benchmarks.copy_readings",
