@@ -17,6 +17,7 @@ from wellos.aggregates import day_window
 from wellos.archive.archiving import archive_day
 from wellos.archive.dropping import drop_day
 from wellos.archive.export import count_readings, export_readings
+from wellos.archive.restoring import refresh_day
 from wellos.archive.snapshot import open_snapshot
 from wellos.clock import WallClock, to_micros
 from wellos.readings import pack
@@ -191,11 +192,12 @@ def _copy_out(conn: PgConnection, day: date) -> None:
 
 
 def _complete(conn: PgConnection, day: date) -> None:
-    """Have a reading of a later day, so that the day's aggregates are complete, and refresh them."""
+    """Have a reading of a later day, so that the day's aggregates can be complete, and refresh them."""
     later = day + timedelta(days=40)
     conn.execute("SELECT ensure_readings_partitions(%s::date[])", ([later],))
     conn.execute("INSERT INTO readings SELECT %s, min(tag_id), 1, 2, 0 FROM tags", (day_window(later)[0],))
     conn.execute("CALL refresh_aggregates()")
+    refresh_day(conn, day)
 
 
 def _drop(settings: Settings, conn: PgConnection, store: ColdStore, day: date) -> None:

@@ -188,3 +188,15 @@ def test_days_and_their_relations(db: PgConnection, database_engine: Engine) -> 
     ]
     empty_day = db.execute("SELECT count(*) FROM relations_of_day('2001-01-01')").fetchone()
     assert empty_day == ((0,) if database_engine == "timescale" else (1,))
+
+
+def test_a_piece_is_bounded_whatever_a_tag_holds(
+    db: PgConnection, database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wellos.archive.export.PIECE_ROWS", 100)
+    tags = add_tags(db, 3)
+    since = to_micros(day_window(DAY)[0])
+    given = add_day(db, np.concatenate([make_day(tags[1:], 90), pack(since + np.arange(1000), 1.0, tags[0], 2)]))
+    pieces = _export(database_settings, _tenant(db), 64)
+    assert max(map(len, pieces)) < 100 + 90
+    assert equal(np.concatenate(pieces), given)

@@ -54,6 +54,15 @@ def test_a_small_archive(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < figures["ms a tag-day, p50"] <= figures["ms a tag-day, p95"]
 
 
+def test_a_small_archive_on_a_real_server(database_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--wells", "1", "--every-s", "600", "--repeat", "1"]
+    assert main(["archive", "--json", *small, "--database-url", database_server]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["figures"]["simulated: rows/s, whole"] > 0
+    assert content["figures"]["simulated: s, drop"] > 0
+    assert content["limit"]["simulated: rows/s, raw COPY out"] > 0
+
+
 def test_a_small_run_on_a_real_redis(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hot", "--json", "--tags", "100", "--batches", "2"]) == 0
     figures = json.loads(capsys.readouterr().out)["figures"]
