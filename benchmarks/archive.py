@@ -59,7 +59,9 @@ def main(argv: list[str]) -> int:
     options = parser("archive", __doc__)
     add_database_option(options)
     options.add_argument("--wells", type=int, default=12, help="simulated wells, some twenty tags each")
-    options.add_argument("--every-s", type=int, default=5, help="seconds between two readings of a simulated tag")
+    options.add_argument(
+        "--every-s", type=int, default=5, help="seconds between two readings of a simulated tag, a divisor of 300"
+    )
     options.add_argument("--repeat", type=int, default=3, help="times that each step is measured; the median counts")
     options.add_argument(
         "--recordings", type=Path, metavar="DIR", help="recordings of real wells (Petrobras 3W) to archive as well"

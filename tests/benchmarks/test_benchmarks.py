@@ -55,7 +55,7 @@ def test_a_small_archive(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_small_archive_on_a_real_server(database_server: str, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--wells", "1", "--every-s", "600", "--repeat", "1"]
+    small = ["--wells", "1", "--every-s", "60", "--repeat", "1"]
     assert main(["archive", "--json", *small, "--database-url", database_server]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["figures"]["simulated: rows/s, whole"] > 0

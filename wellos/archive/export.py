@@ -32,8 +32,8 @@ __all__ = ["PIECE_ROWS", "Contents", "count_readings", "export_readings"]
 
 PIECE_ROWS = 1 << 18
 """Least rows of a piece, but for the last."""
-_MESSAGE_ROWS = 1 << 20
-"""Most readings of a tag in one message of the server: 22 MB there, and some copies of them here."""
+_MESSAGE_ROWS = 1 << 18
+"""Most readings of a tag in one message of the server: 6 MB there, and some copies of them here."""
 _PARTS = 64
 
 
