@@ -143,6 +143,11 @@ def test_an_archive_that_cannot_be_written_is_down(tmp_path: Path) -> None:
     assert parts.ask("cold store", load_settings(data_dir=tmp_path / "other")).state == "up"
 
 
+def test_bigquery_is_asked_where_it_is_the_archive(bigquery_settings: Settings) -> None:
+    found = parts.ask("cold store", bigquery_settings)
+    assert (found.state, str(bigquery_settings.bigquery_project) in found.detail) == ("up", True)
+
+
 def test_what_runs_long_is_told_where_nobody_keeps_count(db: PgConnection, settings: Settings) -> None:
     found = findings(db)
     assert found.slow_from.startswith(("pg_stat_activity", "pg_stat_statements"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, TypeAlias
@@ -33,6 +34,8 @@ CACHE_STATISTICS = "wellos:cache:stats"
 _HEARTBEAT_S = 60.0
 _LOW_PCT, _FULL_PCT = 10.0, 2.0
 _GIB = 1 << 30
+_NOBODY = "wellos_health"
+"""A tenant that there is not: asking for it costs nothing, and shows that BigQuery answers us."""
 Answer: TypeAlias = "tuple[State, str]"
 """State and detail of a part."""
 
@@ -127,7 +130,13 @@ def disk(settings: Settings) -> Answer:
 
 
 def cold_store(settings: Settings) -> Answer:
-    """Look whether the folder of the archive can be written."""
+    """Ask BigQuery for a dataset, or look whether the folder of the archive can be written."""
+    if settings.bigquery_project is not None:
+        from wellos.storage.cold.opening import open_cold  # noqa: PLC0415 - Google's client takes a second
+
+        with closing(open_cold(settings)) as store:
+            store.inventory(_NOBODY)
+        return "up", f"BigQuery project {settings.bigquery_project} answers"
     folder = settings.cold_dir or settings.data_dir / "cold"
     if not folder.exists():
         return "up", f"{folder} is made with the first archived day"
