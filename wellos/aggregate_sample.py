@@ -1,4 +1,7 @@
-"""Recompute aggregates from raw readings on a seeded sample, in Polars, and say where the stored ones differ."""
+"""Recompute aggregates from raw readings on a seeded sample, in Polars, and say where the stored ones differ.
+
+Those of tags are here, those of wells in `wellos.telemetry_sample`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import polars as pl
 from psycopg import sql
 from psycopg.rows import scalar_row
 
-from wellos.aggregates import WIDTHS
+from wellos.aggregates import TELEMETRY, WIDTHS
 from wellos.quality import Quality
 from wellos.storage.sql import query
 
@@ -49,10 +52,10 @@ RELATIVE_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some tags, and windows of whole buckets: what is recomputed."""
+    """Some tags (of telemetry: wells), and windows of whole buckets: what is recomputed."""
 
     seed: str
-    tags: tuple[int, ...]
+    keys: tuple[int, ...]
     windows: tuple[tuple[datetime, datetime], ...]
 
 
@@ -126,7 +129,8 @@ def choose_sample(
 ) -> Sample | None:
     """Choose what to recompute in `spans` (whole UTC days), the same for the same seed and data; None without spans.
 
-    Eight tags and up to `most` hours, evenly from the spans; of `readings_1day` three tags and one day of each span.
+    Eight tags and up to `most` hours, evenly from the spans; of days three tags and one day of each span. Of telemetry
+    as many wells.
     """
     dice = random.Random(seed)  # noqa: S311 - a sample, no secret
     if not spans:
@@ -134,7 +138,8 @@ def choose_sample(
     by_day = WIDTHS[relation] >= _DAY
     width, each = (_DAY, 1) if by_day else (timedelta(hours=1), max(1, most // len(spans)))
     windows = [window for start, end in spans for window in _windows(dice, start, end, width, each)]
-    return Sample(seed, tuple(_tags(conn, dice, windows, 3 if by_day else 8)), tuple(windows))
+    keys = _keys(conn, relation, dice, windows, 3 if by_day else 8)
+    return Sample(seed, tuple(keys), tuple(windows))
 
 
 def _windows(
@@ -145,33 +150,43 @@ def _windows(
     return [(start + k * width, start + (k + 1) * width) for k in chosen]
 
 
-def _tags(
-    conn: psycopg.Connection, dice: random.Random, windows: Sequence[tuple[datetime, datetime]], most: int
+def _keys(
+    conn: psycopg.Connection,
+    relation: str,
+    dice: random.Random,
+    windows: Sequence[tuple[datetime, datetime]],
+    most: int,
 ) -> list[int]:
-    """Half of the tags from those known to have readings there, half from the whole registry.
+    """Half of the tags or wells from those known to have readings there, half from the whole registry.
 
     The second half finds readings that an aggregate knows nothing of.
     """
-    known_query = sql.SQL(query("tags_with_readings")).format(relation=sql.Identifier("readings_1hour"))
+    known_in, key, every_query = (
+        ("telemetry_hourly_sums", "well_id", "SELECT well_id FROM wells ORDER BY well_id")
+        if relation in TELEMETRY
+        else ("readings_1hour", "tag_id", "SELECT tag_id FROM tags ORDER BY tag_id")
+    )
+    names = {"relation": sql.Identifier(known_in), "key": sql.Identifier(key)}
+    known_query = sql.SQL(query("keys_with_readings")).format(**names)
     known: set[int] = set()
     with conn.cursor(row_factory=scalar_row) as cursor:
         for start, end in windows:
             known.update(cursor.execute(known_query, {"start": start, "end": end}).fetchall())
-        every: list[int] = cursor.execute("SELECT tag_id FROM tags ORDER BY tag_id").fetchall()
+        every: list[int] = cursor.execute(every_query).fetchall()
     chosen = set(dice.sample(sorted(known), min(len(known), most - most // 2)))
-    rest = [tag for tag in every if tag not in chosen]
+    rest = [one for one in every if one not in chosen]
     return sorted(chosen | set(dice.sample(rest, min(len(rest), most - len(chosen)))))
 
 
 def compare(conn: psycopg.Connection, relation: str, sample: Sample) -> Comparison:
-    """Compare an aggregate with raw readings, on a sample.
+    """Compare an aggregate of tags with raw readings, on a sample.
 
     Run it in one REPEATABLE READ transaction: a reading that arrives between the two reads is no difference.
     """
     buckets_query = sql.SQL(query("aggregate_buckets_of_tags")).format(relation=sql.Identifier(relation))
     readings, buckets, differing = 0, 0, []
     for start, end in sample.windows:
-        arguments = {"tags": list(sample.tags), "start": start, "end": end}
+        arguments = {"tags": list(sample.keys), "start": start, "end": end}
         raw = pl.DataFrame(
             conn.execute(query("readings_of_tags"), arguments, binary=True).fetchall(), schema=_RAW, orient="row"
         )

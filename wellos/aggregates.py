@@ -20,14 +20,21 @@ __all__ = [
     "TELEMETRY",
     "WIDTHS",
     "AggregateStatus",
+    "BackgroundJob",
     "Hour",
+    "background_jobs",
+    "beyond_watermark",
+    "buckets_stored",
     "by_hour",
     "day_floor",
     "day_window",
     "days_with_readings",
+    "intervals",
     "lag_s",
+    "next_transaction",
     "pending",
     "refresh",
+    "refresh_due",
     "refresh_stale",
     "statuses",
 ]
@@ -37,6 +44,8 @@ WIDTHS = {
     "readings_5min": timedelta(minutes=5),
     "readings_1hour": timedelta(hours=1),
     "readings_1day": timedelta(days=1),
+    "telemetry_hourly": timedelta(hours=1),
+    "telemetry_daily": timedelta(days=1),
 }
 """Relation -> width of its buckets, in the order of refreshing."""
 
@@ -65,6 +74,24 @@ class AggregateStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BackgroundJob:
+    """How a background job of the database is: one that refreshes, compresses or drops."""
+
+    job_id: int
+    job: str
+    relation: str | None
+    scheduled: bool
+    status: str
+    last_success: datetime | None
+    next_start: datetime | None
+    runs: int
+    failures: int
+    consecutive_failures: int
+    last_error: str | None
+    last_error_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hour:
     """What an aggregate holds of one hour."""
 
@@ -89,7 +116,7 @@ def day_window(day: date) -> tuple[datetime, datetime]:
 
 def refresh(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> None:
     """Bring one aggregate up to date for the window [start, end). The connection must be in autocommit mode."""
-    if relation not in (*WIDTHS, *TELEMETRY):
+    if relation not in WIDTHS:
         raise ValueError(f"no aggregate {relation!r}: one of {', '.join(WIDTHS)}")
     conn.execute("CALL refresh_aggregate(%s, %s, %s)", [relation, start, end])
 
@@ -97,6 +124,11 @@ def refresh(conn: psycopg.Connection, relation: str, start: datetime, end: datet
 def refresh_stale(conn: psycopg.Connection) -> None:
     """Bring all of them up to date wherever readings came or changed, whatever their day; needs autocommit mode."""
     conn.execute("CALL refresh_aggregates()")
+
+
+def refresh_due(conn: psycopg.Connection) -> None:
+    """Bring up to date those whose last refresh is as long ago as their policy says; needs autocommit mode."""
+    conn.execute("CALL refresh_due_aggregates()")
 
 
 def statuses(conn: psycopg.Connection) -> dict[str, AggregateStatus]:
@@ -138,6 +170,42 @@ def _floor(moment: datetime, width: timedelta) -> datetime:
     """Start of the bucket that a moment falls into: every width divides a day."""
     midnight = day_floor(moment)
     return midnight + (moment - midnight) // width * width
+
+
+def intervals(conn: psycopg.Connection) -> dict[str, timedelta | None]:
+    """Return how often each aggregate is refreshed in the background; None while that was never set."""
+    rows = conn.execute("SELECT relation, refresh_every FROM aggregate_levels").fetchall()
+    found: dict[str, timedelta | None] = dict(rows)
+    return found
+
+
+def background_jobs(conn: psycopg.Connection) -> Sequence[BackgroundJob]:
+    """Return the background jobs on readings and aggregates; none on an engine without any."""
+    with conn.cursor(row_factory=class_row(BackgroundJob)) as cursor:
+        return cursor.execute(query("storage_jobs")).fetchall()
+
+
+def beyond_watermark(conn: psycopg.Connection, relation: str) -> int:
+    """Return how many stored buckets begin at or after the watermark: each would be counted twice."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        found: int | None = cursor.execute("SELECT aggregate_beyond_watermark(%s)", [relation]).fetchone()
+    return found or 0
+
+
+def next_transaction(conn: psycopg.Connection) -> str:
+    """Return the number that the next transaction gets, for `buckets_stored` after a refresh."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        found: str | None = cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+    return found or "0"
+
+
+def buckets_stored(conn: psycopg.Connection, relation: str, start: datetime, end: datetime, since: str) -> int:
+    """Return how many buckets of [start, end) were stored anew by transactions from `since` on."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        window = [relation, start, end, since]
+        text = "SELECT aggregate_buckets_stored(%s, %s, %s, %s::text::xid8)"
+        found: int | None = cursor.execute(text, window).fetchone()
+    return found or 0
 
 
 def by_hour(conn: psycopg.Connection, relation: str, start: datetime, end: datetime) -> Sequence[Hour]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["markdown_image", "readings_by_hour", "tier_costs"]
+__all__ = ["lags", "markdown_image", "readings_by_hour", "tier_costs"]
 
 _COLOURS = {"GOOD": "#2a7f4f", "UNCERTAIN": "#d9a21b", "BAD": "#b3372e"}
 _TIERS = {"hot": "#c8452f", "warm": "#e0a03a", "aggregates": "#8a8f98", "cold": "#3b74a8"}
@@ -45,6 +45,22 @@ def readings_by_hour(
         return _finish(figure, axes, title, "readings per hour")
 
 
+def lags(moments: Mapping[str, Sequence[datetime]], seconds: Mapping[str, Sequence[float]], *, title: str) -> bytes:
+    """Draw how far each aggregate was behind at some moments, a line for each, in minutes; a PNG."""
+    import matplotlib as mpl  # noqa: PLC0415 - half a second, only where drawn
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - same
+    from matplotlib.figure import Figure  # noqa: PLC0415 - same
+
+    figure = Figure(figsize=(7.2, 2.4), dpi=80, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    with mpl.rc_context({"date.converter": "concise", "timezone": "UTC"}):
+        for name, values in seconds.items():
+            at = np.array([to_micros(moment) for moment in moments[name]], dtype="datetime64[us]")
+            axes.plot(at, np.asarray(values) / 60, marker=".", markersize=4, linewidth=1, label=name)
+        return _finish(figure, axes, title, "minutes behind", columns=3)
+
+
 def tier_costs(
     days: Sequence[date], costs: Mapping[str, Sequence[float]], unarchived: Sequence[float], *, title: str, unit: str
 ) -> bytes:
@@ -65,14 +81,14 @@ def tier_costs(
         return _finish(figure, axes, title, unit)
 
 
-def _finish(figure: Figure, axes: Axes, title: str, unit: str) -> bytes:
+def _finish(figure: Figure, axes: Axes, title: str, unit: str, *, columns: int = 5) -> bytes:
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_ylabel(unit, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.get_offset_text().set_visible(False)  # the title names the day
-    axes.legend(fontsize=7, ncols=5, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
+    axes.legend(fontsize=7, ncols=columns, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -11,7 +11,7 @@ import pytest
 from tests.dagster.servers import Webserver, dagster_servers
 from tests.fix_db import fresh_database
 from wellos.settings import load_settings
-from wellos.storage.warm import connect, engine
+from wellos.storage.warm import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,13 +111,5 @@ def add_readings(db: PgConnection, start: datetime, end: datetime) -> None:
 
 def spoil(db: PgConnection, relation: str) -> None:
     """Make every stored bucket of an aggregate wrong, behind the back of what tracks changes."""
-    table = f"{relation}_materialised"
-    if engine(db) == "timescale":
-        found = db.execute(
-            "SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name) "
-            "FROM timescaledb_information.continuous_aggregates WHERE view_name = %s",
-            [relation],
-        ).fetchone()
-        assert found is not None
-        table = found[0]
+    ((table,),) = db.execute("SELECT aggregate_table(%s)::text", [relation]).fetchall()
     db.execute(f"UPDATE {table} SET n_good = n_good + 1")

@@ -57,20 +57,29 @@ def test_a_day_of_the_aggregates_says_what_it_holds(field: PgConnection, instanc
         "readings_5min": 288,
         "readings_1hour": 24,
         "readings_1day": 1,
+        "telemetry_hourly": 24,
+        "telemetry_daily": 1,
     }.items():
         found = metadata_of(result, relation)
-        assert found["rows"] == 4 * 1440
-        assert found["buckets"] == found["dagster/partition_row_count"] == 4 * buckets
-        assert found["bad"] == 4 * 28
-        assert found["uncertain"] == 4 * 58
-        assert found["good"] == 4 * (1440 - 28 - 58)
+        # four tags, two of which are a metric, one in each well
+        times = 2 if relation.startswith("telemetry") else 4
+        assert found["rows"] == times * 1440
+        assert found["buckets"] == found["dagster/partition_row_count"] == times * buckets
+        assert found["buckets_refreshed"] == times * buckets
+        assert found["bad"] == times * 28
+        assert found["uncertain"] == times * 58
+        assert found["good"] == times * (1440 - 28 - 58)
+        assert found["behind_s"] > 0
+        assert found["lag"].startswith("![lag of the last runs](data:image/png;base64,iVBOR")
         assert found["days_in_run"] == 1
         assert found["lag_s"] == NOW.timestamp() - found["watermark"]
         assert found["readings_per_hour"].startswith("![readings per hour of 2026-03-09](data:image/png;base64,iVBOR")
         assert len(found["readings_per_hour"]) < 60_000
     checks = {(one.asset_key.to_user_string(), one.check_name): one for one in result.get_asset_check_evaluations()}
-    assert len(checks) == 2 * len(WIDTHS)
-    assert all(check.passed for (_, name), check in checks.items() if name == "equals_raw")
+    assert len(checks) == 4 * len(WIDTHS)
+    assert all(
+        check.passed for (_, name), check in checks.items() if name in {"equals_raw", "no_bucket_beyond_watermark"}
+    )
     assert checks["readings_1min", "equals_raw"].metadata["buckets"].value == 4 * 4 * 60
     assert checks["readings_1day", "equals_raw"].metadata["readings"].value == 3 * 1440
 
@@ -100,7 +109,11 @@ def test_the_refresh_check_refreshes_whatever_is_stale(field: PgConnection, inst
         "UPDATE readings SET value = value + 1000 WHERE quality = 2 AND time < %s", [old + timedelta(minutes=30)]
     )
     result = job.execute_in_process(instance=instance)
+    assert metadata_of(result, "aggregate_status")["refreshed"] == 0, "nothing is due yet"
+    field.execute("UPDATE aggregate_levels SET refreshed_at = refreshed_at - '1 hour'::interval")
+    result = job.execute_in_process(instance=instance)
     found = metadata_of(result, "aggregate_status")
+    assert found["refreshed"] == len(WIDTHS)
     assert found["stale_ranges_before"] > 0
     assert found["stale_ranges_after"] == 0
     assert [row["relation"] for row in found["state"]] == list(WIDTHS)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import dagster as dg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.dagster.conftest import NOW, add_readings, rows, spoil
 from wellos import aggregates
@@ -15,7 +16,7 @@ from wellos.aggregates import WIDTHS
 from wellos_dagster.definitions import defs
 
 if TYPE_CHECKING:
-    from wellos.storage.warm import PgConnection
+    from wellos.storage.warm import Engine, PgConnection
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 TODAY = datetime(2026, 3, 10, tzinfo=UTC)
@@ -33,9 +34,10 @@ def run_check(instance: dg.DagsterInstance, asset: str, name: str) -> dg.AssetCh
 
 @pytest.mark.parametrize("relation", WIDTHS)
 def test_a_wrong_bucket_is_found(field: PgConnection, instance: dg.DagsterInstance, relation: str) -> None:
-    add_readings(field, TODAY - 2 * DAY, TODAY)
+    began = TODAY + timedelta(minutes=1)
+    add_readings(field, TODAY - 2 * DAY, began)  # both days are over, and stored
     aggregates.refresh_stale(field)
-    add_readings(field, TODAY, NOW)
+    add_readings(field, began, NOW)
     assert run_check(instance, relation, "equals_raw").passed
     spoil(field, relation)
     found = run_check(instance, relation, "equals_raw")
@@ -57,6 +59,54 @@ def test_a_late_reading_is_refreshed_before_it_is_called_a_difference(
     assert found.passed
     assert found.metadata["pending_invalidations"].value == 0
     assert aggregates.pending(field, "readings_1hour") == 0
+
+
+@pytest.mark.parametrize("relation", WIDTHS)
+def test_a_bucket_beyond_the_watermark_is_found(
+    field: PgConnection, instance: dg.DagsterInstance, relation: str
+) -> None:
+    add_readings(field, TODAY - 2 * DAY, TODAY)
+    aggregates.refresh_stale(field)
+    assert run_check(instance, relation, "no_bucket_beyond_watermark").passed
+    ((table,),) = field.execute("SELECT aggregate_table(%s)::text", [relation]).fetchall()
+    copied = f"SELECT (jsonb_populate_record(m, %s)).* FROM {table} m LIMIT 1"
+    field.execute(f"INSERT INTO {table} {copied}", [Jsonb({"bucket": f"{TODAY + DAY:%Y-%m-%d}T00:00Z"})])
+    found = run_check(instance, relation, "no_bucket_beyond_watermark")
+    assert not found.passed
+    assert found.metadata["buckets"].value == 1
+
+
+def test_a_background_job_that_fails_is_found(
+    field: PgConnection, instance: dg.DagsterInstance, database_engine: Engine
+) -> None:
+    if database_engine == "plain":
+        found = run_check(instance, "readings_1min", "policy_job")
+        assert found.passed
+        assert "not available" in str(found.description)
+        return
+    found = run_check(instance, "telemetry_daily", "policy_job")
+    assert (found.passed, found.severity) == (False, WARN)
+    assert "not scheduled: job" in str(found.description)  # as every job of a test's database
+    field.execute(
+        "SELECT alter_job(job_id, next_start => now() + '1 day'::interval, scheduled => true) "
+        "FROM timescaledb_information.jobs WHERE job_id >= 1000"
+    )
+    assert run_check(instance, "telemetry_daily", "policy_job").passed
+    field.execute(
+        "INSERT INTO _timescaledb_internal.bgw_job_stat SELECT job_id, now(), now(), now() + '1 day'::interval, now(), "
+        "false, 9, '0', '0', 4, 5, 0, 3, 0, 0 FROM timescaledb_information.jobs "
+        "WHERE proc_name = 'refresh_aggregates_job' "
+        "ON CONFLICT (job_id) DO UPDATE SET consecutive_failures = 3"
+    )
+    found = run_check(instance, "telemetry_daily", "policy_job")
+    assert (found.passed, found.severity) == (False, ERROR)
+    assert "failed 3 times in a row" in str(found.description)
+    field.execute(
+        "SELECT delete_job(job_id) FROM timescaledb_information.jobs WHERE proc_name = 'refresh_aggregates_job'"
+    )
+    found = run_check(instance, "telemetry_daily", "policy_job")
+    assert (found.passed, found.severity) == (False, ERROR)
+    assert "wellos migrate" in str(found.description)
 
 
 def test_an_empty_database_passes(field: PgConnection, instance: dg.DagsterInstance) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from wellos.aggregates import WIDTHS
 from wellos_dagster.definitions import defs
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def test_what_should_run_is_running() -> None:
 
 def test_assets_that_refresh_share_one_pool() -> None:
     graph = defs.resolve_asset_graph()
-    refreshing = {"readings_1min", "readings_5min", "readings_1hour", "readings_1day", "aggregate_status", "clean_up"}
+    refreshing = {*WIDTHS, "aggregate_status", "clean_up"}
     assert {node.key.to_user_string() for node in graph.asset_nodes if node.pools == {"aggregates"}} == refreshing
 
 

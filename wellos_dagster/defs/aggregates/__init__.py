@@ -1,1 +1,1 @@
-"""The four aggregates of the readings, in the asset graph."""
+"""The aggregates of the readings, in the asset graph."""

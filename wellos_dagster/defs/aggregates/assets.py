@@ -1,4 +1,4 @@
-"""The four aggregates: refreshed by day on request, and everything stale of them every five minutes."""
+"""The aggregates: refreshed by day on request, and whatever is due of them every five minutes."""
 
 import warnings
 from datetime import timedelta
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from wellos import aggregates, plots
-from wellos.aggregates import WIDTHS, Hour
+from wellos.aggregates import TELEMETRY, Hour
+from wellos.ingest_status import newest_time
 from wellos.query import watch_closed_days
 from wellos.settings import load_settings
+from wellos.telemetry import METRICS, STATISTICS
+from wellos_dagster.defs.aggregates.lag import lag_plot
 from wellos_dagster.partitions import DAILY
 from wellos_dagster.resources import PlatformClock, Warm
 from wellos_dagster.specs import DATA_TEAM, columns, seconds, table_metadata
@@ -27,7 +30,7 @@ POOL = "aggregates"
 
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
-_COLUMNS = columns(
+_TAG_COLUMNS = columns(
     bucket="timestamp with time zone: start of the bucket, UTC",
     tag_id="integer: the registry's tag",
     n="bigint: readings",
@@ -42,13 +45,30 @@ _COLUMNS = columns(
     last="double precision: last GOOD value",
 )
 
+_WELL_COLUMNS = columns(
+    bucket="timestamp with time zone: start of the bucket, UTC",
+    tenant_id="uuid: the registry's tenant",
+    well_id="integer: the registry's well",
+    n="bigint: readings of the well's metrics",
+    n_good="bigint: those of quality GOOD",
+    n_uncertain="bigint: those of quality UNCERTAIN",
+    n_bad="bigint: those of quality BAD",
+    **{
+        f"{metric}_{statistic}": f"double precision: {meaning} of the GOOD values of {metric}"
+        for metric in METRICS
+        for statistic, meaning in zip(
+            STATISTICS, ("mean", "least", "greatest", "median", "sample standard deviation"), strict=True
+        )
+    },
+)
+
 # The newest days, not the latest alone: an hour that ingest reports after midnight belongs to yesterday.
 _ON_REPORT = dg.AutomationCondition.eager().replace(
     "in_latest_time_window", dg.AutomationCondition.in_latest_time_window(lookback_delta=timedelta(days=3))
 )
 
 
-def _aggregate(relation: str, source: str, unit: str) -> dg.AssetsDefinition:
+def _aggregate(relation: str, source: str, what: str) -> dg.AssetsDefinition:
     @dg.asset(
         name=relation,
         deps=[source],
@@ -56,26 +76,28 @@ def _aggregate(relation: str, source: str, unit: str) -> dg.AssetsDefinition:
         owners=[DATA_TEAM],
         kinds={"postgres", "sql"},
         description=(
-            f"Readings by tag and {unit}: counts by quality, and sum, sum of squares, min, max, first and last of the "
-            f"GOOD ones, built from `{source}`. Refreshes exactly the days asked for; always complete to read, as what "
-            "is not yet refreshed is computed when asked."
+            f"{what}. Refreshed after `{source}`, exactly the days asked for; always complete to read, as what is not "
+            "yet refreshed is computed when asked."
         ),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=31),
         automation_condition=_ON_REPORT,
         retry_policy=RETRY,
         pool=POOL,
-        metadata=table_metadata(relation, _COLUMNS),
+        metadata=table_metadata(relation, _WELL_COLUMNS if relation in TELEMETRY else _TAG_COLUMNS),
     )
     def aggregate(context: dg.AssetExecutionContext, warm: Warm, clock: PlatformClock) -> dg.MaterializeResult[None]:
         window = context.partition_time_window
         begun = clock.monotonic()
         with warm.connect(autocommit=True) as conn:
+            behind = aggregates.lag_s(conn, aggregates.statuses(conn)[relation], newest_time(conn))
+            known = aggregates.next_transaction(conn)
             aggregates.refresh(conn, relation, window.start, window.end)
             duration = clock.monotonic() - begun
+            stored = aggregates.buckets_stored(conn, relation, window.start, window.end, known)
             own = aggregates.by_hour(conn, relation, window.start, window.end)
             # A bucket of a day has no hours to plot: those of the hourly aggregate stand for them.
-            hourly = relation if WIDTHS[relation] <= timedelta(hours=1) else "readings_1hour"
+            hourly = _HOURLY.get(relation, relation)
             hours = own if hourly == relation else aggregates.by_hour(conn, hourly, window.start, window.end)
             status = aggregates.statuses(conn)[relation]
         for day, metadata in _of_each_day(relation, own, hours).items():
@@ -84,6 +106,9 @@ def _aggregate(relation: str, source: str, unit: str) -> dg.AssetsDefinition:
             "days_in_run": len(context.partition_keys),
             "window": f"{window.start.isoformat()}/{window.end.isoformat()}",
             "duration_s": seconds(duration),
+            "buckets_refreshed": stored,
+            "behind_s": seconds(behind),
+            "lag": lag_plot(context.instance, relation, {relation: behind}, {relation: "behind_s"}),
         }
         if status.watermark:
             found["watermark"] = dg.MetadataValue.timestamp(status.watermark)
@@ -91,6 +116,9 @@ def _aggregate(relation: str, source: str, unit: str) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata=found)
 
     return aggregate
+
+
+_HOURLY = {"readings_1day": "readings_1hour", "telemetry_daily": "telemetry_hourly"}
 
 
 def _of_each_day(relation: str, own: "Sequence[Hour]", hours: "Sequence[Hour]") -> "Mapping[str, Mapping[str, Any]]":
@@ -124,13 +152,19 @@ def _day(hour: Hour) -> str:
     return hour.hour.date().isoformat()
 
 
+_OF_TAGS = "counts by quality, and sum, sum of squares, min, max, first and last of the GOOD ones"
+_OF_WELLS = "mean, min, max, median and standard deviation of the GOOD readings of each, the median from raw readings"
+
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)  # `backfill_policy` is in beta, and there is nothing else
     AGGREGATES = [
-        _aggregate("readings_1min", "readings", "minute"),
-        _aggregate("readings_5min", "readings_1min", "5 minutes"),
-        _aggregate("readings_1hour", "readings_5min", "hour"),
-        _aggregate("readings_1day", "readings_1hour", "day, UTC"),
+        _aggregate("readings_1min", "readings", f"Readings by tag and minute: {_OF_TAGS}"),
+        _aggregate("readings_5min", "readings_1min", f"Readings by tag and 5 minutes: {_OF_TAGS}"),
+        _aggregate("readings_1hour", "readings_5min", f"Readings by tag and hour: {_OF_TAGS}"),
+        _aggregate("readings_1day", "readings_1hour", f"Readings by tag and UTC day: {_OF_TAGS}"),
+        _aggregate("telemetry_hourly", "readings_1min", f"Metrics of a well by hour: {_OF_WELLS}"),
+        _aggregate("telemetry_daily", "telemetry_hourly", f"Metrics of a well by UTC day: {_OF_WELLS}"),
     ]
 
 
@@ -156,15 +190,17 @@ with warnings.catch_warnings():
         ),
     ),
 )
-def aggregate_status(warm: Warm, clock: PlatformClock) -> dg.MaterializeResult[None]:
-    """Refreshes whatever is stale in the four aggregates, of any day, and says where each stands.
+def aggregate_status(context: dg.AssetExecutionContext, warm: Warm, clock: PlatformClock) -> dg.MaterializeResult[None]:
+    """Refreshes every aggregate whose refresh is due by its policy, wherever it is stale, and says where each stands.
 
     Has the days that are over watched, so that what is read of them may be cached.
     """
     begun = clock.monotonic()
     with warm.connect(autocommit=True) as conn:
         before = aggregates.statuses(conn)
-        aggregates.refresh_stale(conn)
+        newest = newest_time(conn)
+        behind = {relation: aggregates.lag_s(conn, status, newest) for relation, status in before.items()}
+        aggregates.refresh_due(conn)
         duration = clock.monotonic() - begun
         after = aggregates.statuses(conn)
     watched = watch_closed_days(load_settings())
@@ -175,9 +211,14 @@ def aggregate_status(warm: Warm, clock: PlatformClock) -> dg.MaterializeResult[N
         "stale_ranges_before": sum(status.pending_invalidations for status in before.values()),
         "days_newly_watched": len(watched),
         "stale_ranges_after": sum(status.pending_invalidations for status in after.values()),
+        "refreshed": sum(after[relation].refreshed_at != status.refreshed_at for relation, status in before.items()),
         "state": records(after.values()),
+        "lag": lag_plot(
+            context.instance, "aggregate_status", behind, {relation: f"{relation}_behind_s" for relation in behind}
+        ),
     }
     for relation, status in after.items():
+        found[f"{relation}_behind_s"] = seconds(behind[relation])
         if status.watermark:
             found[f"{relation}_lag_s"] = seconds(max(0.0, (now - status.watermark).total_seconds()))
     return dg.MaterializeResult(metadata=found)

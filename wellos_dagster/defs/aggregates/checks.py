@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from wellos import aggregates
-from wellos.aggregates import WIDTHS, day_window
+from wellos.aggregates import TELEMETRY, WIDTHS, day_window
 from wellos.ingest_status import newest_time
 from wellos.settings import load_settings
 from wellos_dagster.defs.aggregates.assets import POOL
+from wellos_dagster.defs.aggregates.storage_checks import storage_checks
 from wellos_dagster.resources import PlatformClock, Warm
 from wellos_dagster.specs import seconds
 from wellos_dagster.tables import frame_records
@@ -35,8 +36,9 @@ def _watermark_lag(relation: str) -> dg.AssetChecksDefinition:
         name="watermark_lag",
         additional_deps=["aggregate_status"],
         description=(
-            f"How long a complete bucket has waited to be stored in `{relation}`: warns above {LAG_WARN_S // 60} "
-            f"minutes, fails above {LAG_ERROR_S // 60}. Reads are complete all the same, only slower."
+            f"How long a complete bucket has waited to be stored in `{relation}`, beyond the time between two of its "
+            f"refreshes: warns above {LAG_WARN_S // 60} minutes, fails above {LAG_ERROR_S // 60}. Reads are complete "
+            "all the same, only slower."
         ),
     )
     def watermark_lag(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
@@ -44,9 +46,13 @@ def _watermark_lag(relation: str) -> dg.AssetChecksDefinition:
             status = aggregates.statuses(conn)[relation]
             newest = newest_time(conn)
             lag = aggregates.lag_s(conn, status, newest)
+            every = aggregates.intervals(conn)[relation]
+        # of the readings' time as much passes meanwhile as the platform's clock is faster
         pace = clock.pace()
+        due = every.total_seconds() if every else 0.0
         metadata: dict[str, dg.MetadataValue] = {
             "lag_s": seconds(lag),
+            "refresh_every_s": seconds(due),
             "pending_invalidations": dg.MetadataValue.int(status.pending_invalidations),
         }
         if status.watermark:
@@ -54,8 +60,8 @@ def _watermark_lag(relation: str) -> dg.AssetChecksDefinition:
         if newest:
             metadata["newest_reading"] = dg.MetadataValue.timestamp(newest)
         return dg.AssetCheckResult(
-            passed=lag <= LAG_WARN_S * pace,
-            severity=dg.AssetCheckSeverity.ERROR if lag > LAG_ERROR_S * pace else dg.AssetCheckSeverity.WARN,
+            passed=lag <= (LAG_WARN_S + due) * pace,
+            severity=dg.AssetCheckSeverity.ERROR if lag > (LAG_ERROR_S + due) * pace else dg.AssetCheckSeverity.WARN,
             description=None if newest else "there are no readings yet",
             metadata=metadata,
         )
@@ -75,14 +81,16 @@ def _equals_raw(relation: str) -> dg.AssetChecksDefinition:
         ),
     )
     def equals_raw(context: dg.AssetCheckExecutionContext, warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
-        from wellos import aggregate_sample  # noqa: PLC0415 - Polars: half a second that a code server need not pay
+        from wellos import aggregate_sample, telemetry_sample  # noqa: PLC0415 - Polars: half a second to import
+
+        compare = telemetry_sample.compare if relation in TELEMETRY else aggregate_sample.compare
 
         with warm.connect(repeatable_read=True) as conn:
             seed, spans = _spans(context, conn, relation, clock.now())
             sample = aggregate_sample.choose_sample(conn, relation, seed, spans)
             if sample is None:
                 return dg.AssetCheckResult(passed=True, description="there are no readings yet")
-            found = aggregate_sample.compare(conn, relation, sample)
+            found = compare(conn, relation, sample)
         pending = 0
         # A late reading is a difference until it is refreshed, and a refresh that commits between two of our reads can
         # show half of itself: what is wrong stays wrong after a refresh.
@@ -92,7 +100,7 @@ def _equals_raw(relation: str) -> dg.AssetChecksDefinition:
             with warm.connect(autocommit=True) as conn:
                 aggregates.refresh_stale(conn)
             with warm.connect(repeatable_read=True) as conn:
-                found = aggregate_sample.compare(conn, relation, sample)
+                found = compare(conn, relation, sample)
                 pending = aggregates.pending(conn, relation)
             if not pending:
                 break
@@ -146,11 +154,14 @@ def _judged(found: "Comparison", sample: "Sample", pending: int) -> dg.AssetChec
             "differing": differing,
             "pending_invalidations": pending,
             "seed": sample.seed,
-            "tags": ", ".join(map(str, sample.tags)),
+            "wells" if found.relation in TELEMETRY else "tags": ", ".join(map(str, sample.keys)),
             "windows": dg.MetadataValue.md("\n".join(f"* {hour}" for hour in hours)),
             "differences": frame_records(found.differing),
         },
     )
 
 
-AGGREGATE_CHECKS = [check for relation in WIDTHS for check in (_watermark_lag(relation), _equals_raw(relation))]
+AGGREGATE_CHECKS = [
+    *(check for relation in WIDTHS for check in (_watermark_lag(relation), _equals_raw(relation))),
+    storage_checks,
+]

@@ -1,4 +1,4 @@
-"""When aggregates are looked after: every five minutes whatever is stale, and once a day the day before."""
+"""When aggregates are looked after: every five minutes whatever is due, and once a day the day before."""
 
 from datetime import timedelta
 
@@ -22,13 +22,13 @@ refresh_check_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("registry", "ingest_health", "aggregate_status")
     | dg.AssetSelection.checks_for_assets("readings", "field_entries", *WIDTHS)
     - dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("readings"), "accounting")),
-    description="Refreshes every stale range of the aggregates, then runs the checks of readings and aggregates.",
+    description="Refreshes the aggregates that are due, then runs the checks of readings and aggregates.",
 )
 
 daily_aggregates_job = dg.define_asset_job(
     "daily_aggregates",
     selection=dg.AssetSelection.assets(*WIDTHS),
-    description="Refreshes the four aggregates of a day, with their checks.",
+    description="Refreshes the aggregates of a day, with their checks.",
 )
 
 
@@ -36,7 +36,7 @@ daily_aggregates_job = dg.define_asset_job(
     job=refresh_check_job,
     cron_schedule="*/5 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every five minutes: refresh what is stale, look at ingest, run the checks.",
+    description="Every five minutes: refresh what is due, look at ingest, run the checks.",
 )
 def refresh_check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One at a time: behind a long refresh, the next would only wait to do nothing."""
