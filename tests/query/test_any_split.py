@@ -120,7 +120,7 @@ def fill(made: Settings, truth: Readings, now: datetime) -> None:
 
 @pytest.mark.parametrize("cold", ["parquet", "bigquery"])
 @given(states=_states, reads=_reads)
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_the_answer_is_the_truth(
     module_database_url: str,
     redis_server: RunningServer,

@@ -124,6 +124,18 @@ def test_buckets_older_than_aggregates_are_kept(db: PgConnection, settings: Sett
     same(found.frame, expected_buckets(truth, NAMES, FROM, TO, "1h"))
 
 
+def test_readings_that_are_summed_up_are_not_rows_of_the_answer(
+    db: PgConnection, settings: Settings, truth: Readings
+) -> None:
+    drop(db, MIDDLE)
+    db.execute("UPDATE tags SET interval_s = 900")
+    with Reader(settings.model_copy(update={"aggregate_days": 5, "query_max_rows": 20})) as reader:
+        found = reader.readings(*WHOLE, FROM, TO, "1day")
+    same(found.frame, expected_buckets(truth, NAMES, FROM, TO, "1d"))
+    assert [(part.tier, part.rows) for part in found.provenance.parts] == [("warm", 192), ("cold", 192), ("warm", 192)]
+    assert_seams(found, FROM, TO)
+
+
 def test_a_day_that_moves_under_the_query(db: PgConnection, reader: Reader, truth: Readings, database_url: str) -> None:
     expected = expected_raw(truth, NAMES, FROM, TO)
     assert not db.closed

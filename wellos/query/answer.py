@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import polars as pl
 import psycopg
 
 from wellos.aggregates import day_floor
@@ -17,6 +18,7 @@ from wellos.query.assembly import Planned, Question, Served, assembled, divided
 from wellos.query.blocks import block_sizes, block_window, cacheable, content_name, runs, segments
 from wellos.query.cache import Flight
 from wellos.query.facts import read_cluster, read_facts, read_overlay_days
+from wellos.query.intervals import INTERVALS, estimate
 from wellos.query.plan import days_of, plan
 from wellos.query.provenance import Part
 from wellos.query.tiers import TooManyError
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from wellos.query.cache import Cache
     from wellos.query.facts import Facts
     from wellos.query.hot import Hot
+    from wellos.query.provenance import Tier
     from wellos.query.tiers import Cold, Warm
     from wellos.readings import Readings
     from wellos.settings import Settings
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["Answerer", "MovedError", "Tiers"]
 
 _ATTEMPTS = 5
+_DAY = timedelta(days=1)
+_DENSEST = 16
+"""Times as many readings as one answer may have rows are still read at once to be summed up: tags may be fast."""
 
 
 class MovedError(RetryableError):
@@ -191,25 +197,50 @@ class Answerer:
         return Served(run, made.frame, tuple(replace(part, milliseconds=spent) for part in made.parts))
 
     def _read(self, question: Question, facts: Facts, run: Run) -> Served:
-        tags, span, most = question.scope.tag_ids, (run.start, run.end), question.most
         relation, blocks = question.interval.relation, bool(run.segments[0].days)
-        if run.source == "aggregate" and relation is not None:
-            frame = self._warm.buckets(relation, tags, *span)
-            return Served(run, frame, (Part("warm", relation, *span, rows=len(frame), cacheable=blocks),))
+        if relation is None:
+            readings, parts = self._read_readings(question, facts, run, question.most)
+            frame = frames.raw_frame(readings)
+        elif run.source == "aggregate":
+            frame = self._warm.buckets(relation, question.scope.tag_ids, run.start, run.end)
+            parts = [Part("warm", relation, run.start, run.end, rows=len(frame))]
+        else:
+            frame, parts = self._recompute(question, facts, run)
+        return Served(run, frame, tuple(replace(one, cacheable=blocks and one.tier != "overlay") for one in parts))
+
+    def _read_readings(self, question: Question, facts: Facts, run: Run, most: int) -> tuple[Readings, list[Part]]:
+        tags, span = question.scope.tag_ids, (run.start, run.end)
         if run.source == "cold":
             days = [facts.days[day] for day in days_of(*span)]
             cold = self._cold.readings(question.scope, days, *span, most)
-            readings, scanned = cold.readings, cold.bytes_scanned
-            parts = [Part("cold", cold.store, *span, rows=cold.rows, bytes_scanned=scanned, cacheable=blocks)]
+            parts = [Part("cold", cold.store, *span, rows=cold.rows, bytes_scanned=cold.bytes_scanned)]
             if cold.late:
                 parts.append(Part("overlay", "readings", *span, rows=cold.late))
-        elif run.source == "hot" and (held := self._hot_readings(question, run)) is not None:
-            readings, parts = held, [Part("hot", "scada:hour", *span, rows=len(held))]
-        else:
-            readings = self._warm.readings(tags, *span, most)
-            parts = [Part("warm", "readings", *span, rows=len(readings), cacheable=blocks)]
-        frame = frames.raw_frame(readings)
-        return Served(run, frame if relation is None else frames.recomputed(frame, question.base), tuple(parts))
+            return cold.readings, parts
+        if run.source == "hot" and (held := self._hot_readings(question, run)) is not None:
+            return held, [Part("hot", "scada:hour", *span, rows=len(held))]
+        readings = self._warm.readings(tags, *span, most)
+        return readings, [Part("warm", "readings", *span, rows=len(readings))]
+
+    def _recompute(self, question: Question, facts: Facts, run: Run) -> tuple[pl.DataFrame, list[Part]]:
+        """Make buckets from readings, some days at a time: the readings of years are never in memory at once."""
+        rows = estimate(INTERVALS["raw"], [tag.interval_s for tag in question.scope.tags], run.start, run.start + _DAY)
+        step, at = _DAY * max(1, question.most // max(1, rows)), run.start
+        found: list[pl.DataFrame] = []
+        summed: dict[Tier, Part] = {}
+        while at < run.end:
+            until = min(run.end, day_floor(at) + step)
+            some = replace(run, start=at, end=until)
+            readings, parts = self._read_readings(question, facts, some, _DENSEST * question.most)
+            found.append(frames.recomputed(frames.raw_frame(readings), question.base))
+            for part in parts:
+                before = summed.get(part.tier, replace(part, rows=0, bytes_scanned=0))
+                scanned = before.bytes_scanned + part.bytes_scanned
+                summed[part.tier] = replace(
+                    part, start=run.start, end=run.end, rows=before.rows + part.rows, bytes_scanned=scanned
+                )
+            at = until
+        return pl.concat(found), list(summed.values())
 
     def _hot_readings(self, question: Question, run: Run) -> Readings | None:
         with self._warm.connection() as conn:
