@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from tests.tiering import DAY, NOW, same
+from tests.tiering import DAY, NOW, day_of, same
 from wellos.aggregates import days_with_readings
 from wellos.archive.restoring import RestoreRefusedError, examine, restore_day
+from wellos.readings import pack
 from wellos.storage.cold import DamagedCopyError
 
 if TYPE_CHECKING:
@@ -171,3 +173,23 @@ def test_days_that_are_dropped_hold_no_readings_to_work_on(platform: Platform) -
     assert days_with_readings(platform.db, asked) == asked[1:]
     restore_day(platform.db, platform.store, DAY, NOW, KEEP)
     assert days_with_readings(platform.db, asked) == asked
+
+
+def test_whatever_came_since_the_truth_comes_back(platform: Platform) -> None:
+    """Hundreds of late readings, on keys that the copy has and on others, again and again, of every quality."""
+    platform.leave()
+    rng = np.random.default_rng(11)
+    for _ in range(4):
+        count = 150
+        times = day_of(DAY) + rng.integers(0, 144, count) * 600_000_000
+        tags = rng.choice(platform.tags[:2], count)
+        platform.write(pack(times, rng.integers(0, 4, count).astype(float), tags, rng.integers(0, 3, count), 7))
+    platform.refresh()
+    assert platform.problems() == []
+    done = restore_day(platform.db, platform.store, DAY, NOW, KEEP)
+    assert done.replaced > 10
+    assert done.superseded > 10
+    assert same(platform.warm(), platform.truth)
+    assert platform.problems() == []
+    stored = platform.db.execute("SELECT sum(n) FROM readings_1day").fetchone()
+    assert stored == (len(platform.truth),)
