@@ -1,10 +1,6 @@
--- The tags of a tenant, retired ones too, their connections, and how many readings each has in a window.
-SELECT t.tag_id, t.connection_id, coalesce(r.rows, 0)
-FROM tags AS t
-LEFT JOIN (
-    SELECT tag_id, count(*) AS rows FROM readings
-    WHERE time >= %(since)s AND time < %(until)s
-    GROUP BY tag_id
-) AS r USING (tag_id)
-WHERE t.tenant_id = %(tenant)s
-ORDER BY t.tag_id
+-- How many readings each of these tags has in a window; those without any are left out. The tags are named one by one,
+-- so that the readings of other tenants are not looked at.
+SELECT tag_id, count(*)
+FROM readings
+WHERE tag_id = ANY (%(tags)s::integer[]) AND time >= %(since)s AND time < %(until)s
+GROUP BY tag_id

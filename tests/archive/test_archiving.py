@@ -160,7 +160,7 @@ def test_a_dropped_day_is_never_archived_from_its_overlay(
     assert archive_day(archive_settings, cold, "acme", DAY).outcome == "unchanged"
     add_day(db, make_day(tags, 2, 2))
     for force in (False, True):
-        with pytest.raises(DroppedDayError, match="wellos restore 2026-11-01"):
+        with pytest.raises(DroppedDayError, match="wellos restore --day 2026-11-01"):
             archive_day(archive_settings, cold, "acme", DAY, force=force)
     assert pending(db, cold.name, DAY) == []
     assert equal(cold_day(cold), whole)

@@ -195,7 +195,7 @@ def _renew(work: _Work, snapshot: DaySnapshot, contents: Contents, current: Rece
     """Give the same copy a fresh receipt when it, the old receipt and the database agree; whether they do."""
     if contents.rows != current.rows:
         return False
-    with _adding_up(work, snapshot) as database:
+    with _adding_up(work, snapshot, contents) as database:
         try:
             with work.timed("store checksum"):
                 cold = work.store.checksum(work.tenant, work.day)
@@ -235,7 +235,7 @@ def _write(work: _Work, snapshot: DaySnapshot, contents: Contents, attempt: Atte
     attempt.replace_older()
     tally = Tally()
     key = f"{attempt.receipt_id}-{uuid4().hex[:8]}"  # never that of another database's attempt
-    with _adding_up(work, snapshot) as database:
+    with _adding_up(work, snapshot, contents) as database:
         with prefetched(export_readings(snapshot.conn, contents)) as pieces, work.timed("export and write"):
             copy = work.store.write(work.tenant, work.day, _passing(work, pieces, tally), key)
         with work.timed("store checksum"):
@@ -276,12 +276,13 @@ def _proof(
 
 
 @contextmanager
-def _adding_up(work: _Work, snapshot: DaySnapshot) -> Iterator[Callable[[], Checksum]]:
+def _adding_up(work: _Work, snapshot: DaySnapshot, contents: Contents) -> Iterator[Callable[[], Checksum]]:
     """Have the database add up the day in the same snapshot, beside what the block does; yield what waits for it."""
+    tag_ids = contents.tag_ids.tolist()  # all of the tenant's: named one by one, so that others' are not looked at
 
     def add_up() -> Checksum:
         with work.timed("database checksum"):
-            return pg_checksum(conn, work.tenant_id, *day_window(work.day))
+            return pg_checksum(conn, work.tenant_id, *day_window(work.day), tag_ids)
 
     with snapshot.another() as conn, ThreadPoolExecutor(1, "checksum") as thread:
         coming = thread.submit(add_up)

@@ -35,6 +35,7 @@ PIECE_ROWS = 1 << 18
 _MESSAGE_ROWS = 1 << 18
 """Most readings of a tag in one message of the server: 6 MB there, and some copies of them here."""
 _PARTS = 64
+_TAGS = "SELECT tag_id, connection_id FROM tags WHERE tenant_id = %s ORDER BY tag_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ class Contents:
 def count_readings(conn: PgConnection, tenant_id: UUID, day: date) -> Contents:
     """Count a tenant's readings of a UTC day, by tag."""
     since, until = day_window(day)
-    window = {"tenant": tenant_id, "since": since, "until": until}
-    rows = np.array(conn.execute(query("export_counts"), window).fetchall(), np.int64).reshape(-1, 3)
-    tags, connections, counts = rows.T
-    return Contents(day, tags.astype(np.int32), connections.astype(np.int32), counts)
+    tags = conn.execute(_TAGS, (tenant_id,)).fetchall()  # retired ones, too
+    ids, connections = np.array(tags, np.int32).reshape(-1, 2).T
+    window = {"tags": ids.tolist(), "since": since, "until": until}
+    found: dict[int, int] = dict(conn.execute(query("export_counts"), window).fetchall())
+    return Contents(day, ids, connections, np.array([found.get(tag_id, 0) for tag_id in ids.tolist()], np.int64))
 
 
 def export_readings(conn: PgConnection, contents: Contents, *, message_rows: int = _MESSAGE_ROWS) -> Iterator[Readings]:
