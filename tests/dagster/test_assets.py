@@ -121,7 +121,8 @@ def test_the_refresh_check_refreshes_whatever_is_stale(field: PgConnection, inst
         event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key
     }
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
-    assert [check.check_name for check in failed] == ["ingest_lag"], "no ingest runs in this test"
+    # no ingest runs in this test, and the background jobs of a test's database are stopped
+    assert {check.check_name for check in failed} - {"policy_job"} == {"ingest_lag"}
 
 
 def test_the_registry_says_how_much_it_holds_and_how_connections_fare(
