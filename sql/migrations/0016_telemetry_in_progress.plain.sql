@@ -1,0 +1,1 @@
+-- Nothing to do on plain PostgreSQL: it makes every bucket of telemetry in two steps from 0012 on.
