@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from tests.querying import (
 from tests.seed import add_tags, at
 from wellos.clock import to_micros
 from wellos.quality import Quality
+from wellos.query.answer import MovedError
 from wellos.query.reader import Reader
 from wellos.readings import pack
 from wellos.settings import load_settings
@@ -150,8 +152,9 @@ def test_a_day_that_moves_under_the_query(db: PgConnection, reader: Reader, trut
     moving.start()
     reads = 0
     while moving.is_alive() or not reads:
-        assert_frame_equal(plain(reader.readings(*WHOLE, FROM, TO, "raw").frame), expected)
-        reads += 1
+        with contextlib.suppress(MovedError):  # it moves faster than a busy machine reads: no answer, never a wrong one
+            assert_frame_equal(plain(reader.readings(*WHOLE, FROM, TO, "raw").frame), expected)
+            reads += 1
     moving.join()
     assert reads
 
