@@ -69,7 +69,7 @@ def tier_costs(
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - same
     from matplotlib.figure import Figure  # noqa: PLC0415 - same
 
-    figure = Figure(figsize=(7.2, 3.0), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8.0, 3.0), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     at = np.array(days, dtype="datetime64[D]")

@@ -187,3 +187,14 @@ def test_a_day_that_should_have_left_is_told_with_what_stands_against_it(
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "2026-03-05: tenant acme has no verified copy" in (found.description or "")
     assert datetime(2026, 3, 12, tzinfo=UTC) > NOW
+
+
+def test_days_before_the_first_partition_are_archived_too(field: PgConnection, instance: dg.DagsterInstance) -> None:
+    old = datetime(2014, 1, 24, tzinfo=UTC)
+    add_readings(field, old, old + timedelta(hours=2))
+    add_readings(field, TODAY - 5 * DAY, TODAY - 4 * DAY)
+    result = run(instance, "archive_older_days")
+    assert result.success
+    metadata = told(result, "older_days")[None]
+    assert (metadata["archived"], metadata["left"], metadata["readings"]) == (1, 0, 4 * 120)
+    assert field.execute("SELECT day FROM archive_receipts").fetchall() == [(old.date(),)]

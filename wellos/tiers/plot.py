@@ -20,6 +20,6 @@ def draw(ahead: Forecast, currency: str) -> bytes:
         [month.day for month in months],
         costs,
         [month.cost_unarchived for month in months],
-        title="Monthly cost of the tiers, a year from now",
+        title="Cost of the tiers, a year ahead",
         unit=f"{currency} a month",
     )

@@ -1,7 +1,7 @@
 """The archive by day and tenant: each partition is a proven copy."""
 
 import warnings
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,8 +9,8 @@ import dagster as dg
 from sensors.archive_runs import MOST_DAYS
 from wellos.errors import RetryableError
 from wellos.settings import load_settings
-from wellos_dagster.partitions import TENANT_DAYS
-from wellos_dagster.resources import Cold
+from wellos_dagster.partitions import START, TENANT_DAYS
+from wellos_dagster.resources import Cold, Warm
 from wellos_dagster.specs import DATA_TEAM, columns, seconds, table_metadata
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from wellos.archive.ranges import Summary
     from wellos.archive.receipts import Pending
 
-__all__ = ["POOL", "cold_archive"]
+__all__ = ["POOL", "cold_archive", "older_days"]
 
 POOL = "archive"
 """Held by whatever archives, drops or brings back: one run at a time, unless its limit is raised."""
 
 _KEY = dg.AssetKey("cold_archive")
+_MOST_OLDER = 1000
+"""Tenants' days of one run; the others have the next night."""
 
 _COLUMNS = columns(
     tenant="text: the tenant",
@@ -158,3 +160,44 @@ def _metadata(result: "Archived") -> dict[str, Any]:
         "watermark": dg.MetadataValue.timestamp(receipt.watermark),
         "duration_s": seconds(receipt.duration_s),
     }
+
+
+@dg.asset(
+    deps=["readings"],
+    group_name="tiers",
+    owners=[DATA_TEAM],
+    kinds={"parquet", "bigquery"},
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=60),
+    pool=POOL,
+    metadata=table_metadata("archive_receipts", _COLUMNS),
+)
+def older_days(context: dg.AssetExecutionContext, warm: Warm, cold: Cold) -> dg.MaterializeResult[None]:
+    """Archives the days before the first partition, `WELLOS_PARTITIONS_START`, in the same way, the oldest first.
+
+    Imports and recordings may be older than any partition: without this they would stay in the warm tier for ever.
+    """
+    from wellos.archive.ranges import ArchiveFailuresError, archive_days, last_due_day  # noqa: PLC0415 - NumPy
+    from wellos.archive.receipts import pending  # noqa: PLC0415 - same
+
+    settings = load_settings()
+    clock = settings.make_clock()
+    until = min(last_due_day(settings, clock), START - timedelta(days=1))
+    with cold.open() as store, warm.connect(autocommit=True) as conn:
+        waiting = pending(conn, store.name, until)
+        try:
+            done = archive_days(settings, store, waiting[:_MOST_OLDER], clock=clock).done
+        except ArchiveFailuresError as error:
+            raise dg.Failure(
+                description=str(error),
+                metadata={"archived": len(error.summary.done), "failed": len(error.summary.failures)},
+            ) from error
+    context.log.info("%d of %d tenant-days before %s are archived", len(done), len(waiting), START)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(done),
+            "archived": len(done),
+            "left": len(waiting) - len(done),
+            "readings": sum(one.receipt.rows for one in done),
+            "bytes": sum(one.receipt.bytes for one in done),
+        }
+    )

@@ -6,7 +6,7 @@ from sensors.archive_runs import MOST_DAYS, request, stretches
 from wellos.settings import load_settings
 from wellos.tiers.inventory import store_name
 from wellos_dagster.defs.tiering.clean_up import clean_up
-from wellos_dagster.defs.tiering.cold_archive import cold_archive
+from wellos_dagster.defs.tiering.cold_archive import cold_archive, older_days
 from wellos_dagster.defs.tiering.cold_tier import cold_tier
 from wellos_dagster.defs.tiering.dropped_days import dropped_days, rearchived_days
 from wellos_dagster.defs.tiering.health import platform_health
@@ -52,6 +52,21 @@ def nightly_archive(context: dg.ScheduleEvaluationContext, warm: Warm) -> list[d
     ]
     return runs or dg.SkipReason("all that is due is archived")
 
+
+older_job = dg.define_asset_job(
+    "archive_older_days",
+    selection=dg.AssetSelection.assets(older_days),
+    description="Archives days before the first partition.",
+)
+
+nightly_older = dg.ScheduleDefinition(
+    "nightly_archive_of_older_days",
+    job=older_job,
+    cron_schedule="30 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="At 02:30 UTC, behind the archive, whose pool it waits for.",
+)
 
 drop_job = dg.define_asset_job(
     "drop_days",
@@ -150,6 +165,7 @@ weekly_clean_up = dg.ScheduleDefinition(
 
 TIERING_JOBS = [
     archive_job,
+    older_job,
     drop_job,
     rearchive_job,
     cold_job,
@@ -158,4 +174,13 @@ TIERING_JOBS = [
     hot_refresh_job,
     tier_report_job,
 ]
-TIERING_SCHEDULES = [nightly_archive, nightly_drop, cold_report, weekly_clean_up, health, hot_refresh, tier_report]
+TIERING_SCHEDULES = [
+    nightly_archive,
+    nightly_older,
+    nightly_drop,
+    cold_report,
+    weekly_clean_up,
+    health,
+    hot_refresh,
+    tier_report,
+]
