@@ -99,7 +99,12 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--wells", type=int, default=12, help="of 20 tags each, a reading a minute (default: 12)")
     options.add_argument("--clients", default="1,16", help="numbers of clients at once (default: 1,16)")
     options.add_argument("--queries", type=int, default=100, help="of each kind and client, on aggregates")
-    options.add_argument("--raw-queries", type=int, default=5, help="of each kind on readings, shared by the clients")
+    options.add_argument(
+        "--raw-queries",
+        type=int,
+        default=5,
+        help="of each kind on readings, shared by the clients; 0: nothing on readings, and no comparison of answers",
+    )
     options.add_argument("--keep", action="store_true", help="leave the database, and say its address")
     options.add_argument("--use", metavar="URL", help="measure on a database that was kept, instead of loading one")
     return options
@@ -117,7 +122,7 @@ def _report(db: PgConnection, settings: Settings, chosen: argparse.Namespace, se
     field, limit, shares = find_field(db), dict[str, float](), list[float]()
     figures["rows that agree with readings"] = 0
     for number, query in enumerate(catalog(span)):
-        raw = query.since >= span.day(span.raw_days)
+        raw = chosen.raw_queries > 0 and query.since >= span.day(span.raw_days)
         plain = copy_of(query, db, number)
         if raw:
             figures["rows that agree with readings"] += _verify(db, query, field)
