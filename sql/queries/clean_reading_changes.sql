@@ -9,4 +9,5 @@ WHERE c.noted_at < %(before)s
       WHERE m.day = c.day
         AND (m.state = 'writing'
              OR m.state IN ('verified', 'quarantined') AND m.snapshot IS NOT NULL
-                AND (m.cluster <> database_cluster() OR NOT pg_visible_in_snapshot(c.xid, m.snapshot))))
+                AND (m.cluster <> (SELECT database_cluster()) OR c.cluster <> m.cluster
+                     OR NOT pg_visible_in_snapshot(c.xid, m.snapshot))))

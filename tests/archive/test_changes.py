@@ -130,6 +130,33 @@ def test_watching_waits_for_a_writer_in_flight(
     assert _changes(db) == []
 
 
+def test_a_change_from_another_cluster_is_taken_over_once(
+    db: PgConnection, database_url: str, database_settings: Settings
+) -> None:
+    """By watchers at the same time; what one of them has seen since must not come after it."""
+    db.execute("INSERT INTO reading_days (day) SELECT unnest(%s)", (DAYS[:2],))
+    db.execute("SELECT note_readings_changed(%s)", (DAYS[:2],))
+    db.execute("UPDATE reading_changes SET xid = '900000000', cluster = 'another'")
+
+    def watch() -> None:
+        with connect(database_settings, autocommit=True) as watcher:
+            watcher.execute("CALL watch_days(%s)", ([DAY],))
+
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (%s)"
+    here = "SELECT oid FROM pg_database WHERE datname = current_database()"
+    threads = [threading.Thread(target=watch) for _ in range(3)]
+    with psycopg.connect(database_url) as first:
+        first.execute("SELECT pg_advisory_xact_lock(hashtext('reading_changes_from_elsewhere'))")
+        for thread in threads:
+            thread.start()
+        eventually(lambda: db.execute(waiting % here).fetchone() == (3,))
+        first.execute("UPDATE reading_changes SET xid = DEFAULT, cluster = DEFAULT WHERE day = %s", (DAY,))
+        (xid,) = first.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() or (0,)
+    for thread in threads:
+        thread.join(60)
+    assert _changes(db) == [(DAY, xid), (DAYS[1], 900_000_000)]
+
+
 def test_watching_gives_up_on_a_writer_that_does_not_end(db: PgConnection, database_url: str) -> None:
     db.execute("SELECT ensure_readings_partitions(%s::date[])", ([DAY],))
     with psycopg.connect(database_url) as writer:

@@ -140,6 +140,29 @@ def test_a_database_put_into_another_cluster_has_no_fresh_receipts(
     assert len(_found(db, database_settings)) == 2
 
 
+@pytest.mark.parametrize("xid", [4, 900_000_000, 1 << 62])
+@pytest.mark.parametrize("cluster", [None, "another"])
+def test_a_change_from_another_cluster_is_older_than_every_receipt_from_here(
+    db: PgConnection, tags: list[int], database_settings: Settings, xid: int, cluster: str | None
+) -> None:
+    """None: it came along before changes bore a cluster; then its number gives it away, or does no harm."""
+    note_readings_changed(db.cursor(), [DAY])
+    db.execute("UPDATE reading_changes SET xid = %s::text::xid8", (xid,))
+    if cluster:  # then it came after every receipt that is here already, whatever the number
+        db.execute("UPDATE reading_changes SET cluster = %s", (cluster,))
+        assert len(_found(db, database_settings)) == 2
+    db.execute("UPDATE archive_manifest SET state = 'replaced'")
+    _receipt(db, "acme")
+    _receipt(db, "other")
+    assert tags
+    assert _found(db, database_settings) == []
+    known = db.execute("SELECT c::text FROM reading_changes AS c").fetchall()
+    _receipt(db, "acme", store="bigquery")
+    assert db.execute("SELECT c::text FROM reading_changes AS c").fetchall() == known, "it is taken over once"
+    note_readings_changed(db.cursor(), [DAY])
+    assert len(_found(db, database_settings)) == 2
+
+
 def test_aggregates_come_first(db: PgConnection, tags: list[int], database_settings: Settings) -> None:
     add_readings(db, [(at("2026-08-01 12:02"), tags[0], 1.0, 2)])  # nobody noted it: the receipts do not know
     [reason] = _found(db, database_settings)

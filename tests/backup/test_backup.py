@@ -23,6 +23,7 @@ from wellos.audit import audit
 from wellos.clock import parse_clock
 from wellos.embedded.server import package_folder
 from wellos.settings import load_settings
+from wellos.storage.changes import note_readings_changed
 from wellos.storage.cold.opening import open_cold
 from wellos.storage.migrations import migrate, state
 from wellos.storage.warm import connect, describe
@@ -136,6 +137,8 @@ def test_on_another_server_every_receipt_is_proven_again(
     if describe(filled).engine == "timescale":
         pytest.skip("the other server is an embedded one, without TimescaleDB")
     folder, dump = programs(filled), str(tmp_path / "wellos.dump")
+    note_readings_changed(filled.cursor(), [DROPPED, KEPT])
+    filled.execute("UPDATE reading_changes SET xid = '900000000'")  # by a server that has counted far
     call(folder, "pg_dump", database_url, "-Fc", "--no-owner", "-f", dump)
     call(folder, "pg_restore", own_postgres.url, "--no-owner", "--exit-on-error", dump)
     restored = settings.model_copy(update={"database_url": load_settings(database_url=own_postgres.url).database_url})
@@ -146,6 +149,7 @@ def test_on_another_server_every_receipt_is_proven_again(
         assert conn.execute("SELECT bool_or(stale) FROM archive_receipts WHERE dropped_at IS NULL").fetchone() == (
             False,
         )
+        assert archive(restored) == [], "what was noted over there is not looked at again for ever"
         store = open_cold(restored)
         assert restore_day(conn, store, DROPPED, NOW, timedelta(0)).rows == 3 * 1440
         assert archive(restored) == ["renewed", "renewed"]

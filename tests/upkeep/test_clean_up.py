@@ -89,6 +89,20 @@ def test_a_change_that_one_copy_has_not_seen_stays(two: PgConnection) -> None:
     assert stale(two) == [True, True]
 
 
+def test_changes_from_another_cluster_stay_until_a_copy_has_seen_them(two: PgConnection) -> None:
+    old = [change(two) for _ in range(3)]
+    receipt(two, "acme")
+    two.execute("UPDATE reading_changes SET xid = '4', cluster = 'another'")
+    assert clean_changes(two, SETTINGS) == 0
+    two.execute("UPDATE reading_changes SET xid = '900000000'")
+    two.execute("UPDATE archive_manifest SET state = 'replaced'")
+    two.execute("CALL watch_days(%s)", ([DAY],))
+    receipt(two, "acme")
+    assert clean_changes(two, SETTINGS) == 2
+    assert changes(two) == old[-1:]
+    assert stale(two) == [False]
+
+
 @pytest.mark.parametrize("state", ["quarantined", "writing"])
 def test_a_copy_that_may_come_back_into_force_counts(two: PgConnection, state: str) -> None:
     receipt(two, "acme", state=state)
