@@ -35,6 +35,9 @@ class HookedStore:
     def _at(self, point: str) -> None:
         self.hooks.get(point, lambda: None)()
 
+    def ready(self, *, writing: bool) -> None:
+        self.store.ready(writing=writing)
+
     def write(self, tenant: str, day: date, pieces: Iterable[Readings], key: str) -> Copy:
         self._at("write")
         copy = self.store.write(tenant, day, self._passed(pieces), key)

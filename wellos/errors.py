@@ -63,8 +63,9 @@ class UnreachableError(WellosError):
     def __init__(self, setting: str, address: str, reason: str) -> None:
         """Name the setting to correct, the address tried, and what was heard."""
         self.setting, self.address, self.reason = setting, address, reason
+        heard = reason if reason.endswith((".", "?", "!")) else f"{reason}."
         super().__init__(
-            f"{setting}: cannot use {address}: {reason}. Correct {setting}, or unset it to use the embedded one."
+            f"{setting}: cannot use {address}: {heard} Correct {setting}, or unset it to use the embedded one."
         )
 
 

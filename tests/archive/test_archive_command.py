@@ -52,6 +52,7 @@ def test_a_range_is_archived_verified_and_repaired(run: Any, tmp_path: Path) -> 
         ("2026-11-02", "archived", 100),
     ]
     assert "nothing to be archived" in run().stdout
+    assert run("--dry-run").stdout == "nothing would be archived\n"
     forced = run("--force", "--from", "2026-11-02", "--to", "2026-11-02")
     assert "1 tenant-days archived, 100 readings" in forced.stdout
     for path in (tmp_path / "cold").glob("tenant=*/day=2026-11-01/*.parquet"):

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 NOW = at("2026-03-10 12:00")
 CLOCK = parse_clock("2026-03-10T12:00:00Z@2026-03-10T12:00:00Z*1e-12")
 DROPPED, KEPT = date(2026, 3, 1), date(2026, 3, 2)
-REGISTRY = ("tenants", "wells", "scada_connections", "tags", "field_entries", "reading_days", "archive_manifest")
+REGISTRY = (
+    *("tenants", "wells", "scada_connections", "tags", "field_entries"),
+    *("reading_days", "archive_manifest", "cold_stores"),
+)
 EVERYTHING = ("readings", "readings_1min", "readings_1day", *REGISTRY)
 
 

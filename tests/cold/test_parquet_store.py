@@ -28,6 +28,7 @@ from wellos.storage.cold import ColdError, ColdRetryError, DamagedCopyError
 from wellos.storage.cold.checksum import checksum
 from wellos.storage.cold.opening import open_cold
 from wellos.storage.cold.parquet import ParquetStore
+from wellos.storage.cold.parquet_file import reading_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +197,7 @@ from datetime import date
 from pathlib import Path
 from tests.cold.test_parquet_store import DAY, a_day
 from wellos.storage.cold.parquet import ParquetStore
+from wellos.storage.cold.parquet_file import reading_file
 
 def pieces():
     yield a_day(300_000, seed=2)[:200_000]
@@ -257,6 +259,7 @@ from pathlib import Path
 import numpy as np
 from wellos.readings import pack
 from wellos.storage.cold.parquet import ParquetStore
+from wellos.storage.cold.parquet_file import reading_file
 
 def pieces():
     rng = np.random.default_rng(1)
@@ -354,3 +357,16 @@ def test_a_folder_that_cannot_be_is_one_clear_error(in_the_way: Path) -> None:
         with pytest.raises(ConfigurationError, match=f"{name}: the archive's folder cannot be made") as refusal:
             open_cold(settings)
         assert str(in_the_way) in str(refusal.value)
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(file: Path) -> None:
+    about = {"tenant": "acme", "day": DAY.isoformat()}
+    for number in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        with pytest.raises(ColdRetryError, match="cannot be read now"), reading_file(file, about):
+            raise OSError(number, os.strerror(number))
+    with pytest.raises(DamagedCopyError), reading_file(file, about):
+        raise OSError("what Arrow says of what it reads")
+    file.unlink()
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(ColdRetryError, match="cannot be read now"), reading_file(file, about):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -108,3 +109,9 @@ def test_every_query_is_found_by_its_name() -> None:
 def test_a_query_that_is_not_there() -> None:
     with pytest.raises(FileNotFoundError):
         query("no_such_query")
+
+
+@pytest.mark.parametrize("reason", ["no answer", "no answer.", "Is the server running there?"])
+def test_what_was_heard_ends_in_one_stop(reason: str) -> None:
+    said = str(UnreachableError("WELLOS_DATABASE_URL", "postgresql://here", reason))
+    assert re.search(r"\w[.?] Correct WELLOS_DATABASE_URL", said)

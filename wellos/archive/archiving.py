@@ -165,6 +165,7 @@ def _archive(work: _Work, *, force: bool) -> Archived:
     current = receipt_in_force(work.conn, work.store.name, work.tenant, work.day)
     if current is not None and not current.stale and not force:
         return Archived(current, "unchanged")
+    work.store.ready(writing=True)
     with open_snapshot(work.settings, work.day, work.clock) as snapshot:
         if _dropped(snapshot):
             raise DroppedDayError(work.tenant, work.day)

@@ -78,6 +78,7 @@ def drop_day(conn: PgConnection, store: ColdStore, day: date, now: datetime, set
     ColdError when the cold store cannot be asked. In all of these cases nothing changed.
     """
     began = time.monotonic()
+    store.ready(writing=False)
     with lock_day(conn, day, shared=False, patience_s=_LOCK_TIMEOUT_S):
         if found := obstacles(conn, store.name, day, now, settings):
             raise DropRefusedError(day, found)

@@ -12,6 +12,7 @@ from wellos.archive.archiving import archive_day, watch
 from wellos.archive.receipts import pending
 from wellos.errors import ConfigurationError, Problem, UnreachableError, WellosError
 from wellos.registry import check_names
+from wellos.storage.cold import NotTheArchiveError
 from wellos.storage.warm import connect
 
 if TYPE_CHECKING:
@@ -106,17 +107,18 @@ def archive_days(
 ) -> Summary:
     """Archive what `due` returned, by day and tenant. One that fails stops no other; `progress` is called after each.
 
-    Raises ArchiveFailuresError at the end when any failed, UnreachableError at once.
+    Raises ArchiveFailuresError at the end when any failed; UnreachableError and NotTheArchiveError at once.
     """
     clock = clock or settings.make_clock()
     summary = Summary()
     if asked:
+        store.ready(writing=True)
         with connect(settings, autocommit=True) as conn:
             watch(conn, {one.day for one in asked})
     for one in asked:
         try:
             summary.done.append(archive_day(settings, store, one.tenant, one.day, clock=clock, force=force))
-        except UnreachableError:
+        except (UnreachableError, NotTheArchiveError):
             raise
         except (WellosError, psycopg.Error, OSError) as error:
             summary.failures.append(Failure(one.tenant, one.day, error))

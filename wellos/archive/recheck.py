@@ -11,7 +11,7 @@ from wellos.archive.archiving import archive_day
 from wellos.archive.locks import lock_copy, lock_day
 from wellos.archive.receipts import mark, receipt_in_force, receipts, suspects
 from wellos.errors import UnreachableError, WellosError
-from wellos.storage.cold import DamagedCopyError
+from wellos.storage.cold import DamagedCopyError, NotTheArchiveError
 from wellos.storage.warm import connect
 
 if TYPE_CHECKING:
@@ -66,17 +66,18 @@ def recheck(
     """Add up every cold copy that has a receipt; archive those anew that differ and are in the warm tier still.
 
     `progress` is called with how many there are and each. Raises RecheckError at the end when one is damaged for good
-    or could not be looked at.
+    or could not be looked at, NotTheArchiveError at once.
     """
     clock = clock or settings.make_clock()
     done: list[Checked] = []
+    store.ready(writing=False)
     with connect(settings, autocommit=True) as conn:
         chosen = {"tenants": tenants, "since": since, "until": until}
         listed = [*receipts(conn, store.name, **chosen), *suspects(conn, store.name, **chosen)]  # type: ignore[arg-type]
         for receipt in listed:
             try:
                 checked = _check(settings, conn, store, clock, receipt)
-            except UnreachableError:
+            except (UnreachableError, NotTheArchiveError):
                 raise
             except (WellosError, psycopg.Error, OSError) as error:
                 checked = Checked(receipt.tenant, receipt.day, "failed", receipt.location, str(error))

@@ -119,6 +119,8 @@ def refresh_day(conn: PgConnection, day: date) -> None:
 
 def _proven(conn: PgConnection, store: ColdStore, day: date) -> list[Receipt]:
     row = conn.execute("SELECT dropped_at FROM reading_days WHERE day = %s", (day,)).fetchone()
+    if row is None and not _holds(conn, day):
+        raise RestoreRefusedError(day, ["nothing is known of it: it has no readings, and was never archived"])
     if row is None or row[0] is None:
         raise RestoreRefusedError(day, ["it was not dropped: its readings are in the warm tier"])
     lost = conn.execute(query("restore_unproven"), {"day": day}).fetchall()
@@ -137,7 +139,14 @@ def _proven(conn: PgConnection, store: ColdStore, day: date) -> list[Receipt]:
             day,
             [f"the copy of tenant {tenant} is in {other}, not in {store.name}" for tenant, other in elsewhere],
         )
+    store.ready(writing=False)
     return [one for one in receipts(conn, store.name, day) if one.receipt_id is not None]
+
+
+def _holds(conn: PgConnection, day: date) -> bool:
+    since, until = day_window(day)
+    asked = "SELECT EXISTS (SELECT FROM readings WHERE time >= %s AND time < %s)"
+    return conn.execute(asked, (since, until)).fetchone() == (True,)
 
 
 def _restored(

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["archive"]
 
+_NOTHING = {
+    "archived": "nothing to be archived",
+    "would be archived": "nothing would be archived",
+    "verified": "nothing to be verified",
+}
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -166,7 +171,7 @@ def _show(as_json: bool, rows: Sequence[dict[str, Any]], problems: Sequence[str]
             click.echo("  ".join(_cell(name, value) for name, value in row.items() if value not in {"", None}))
         total = sum(row.get("rows") or 0 for row in rows)
         readings = f", {total:,} readings" if total else ""
-        click.echo(f"{len(rows) - len(problems):,} tenant-days {verb}{readings}" if rows else f"nothing to be {verb}")
+        click.echo(f"{len(rows) - len(problems):,} tenant-days {verb}{readings}" if rows else _NOTHING[verb])
     for problem in problems:
         click.echo(problem, err=True)
     if problems:

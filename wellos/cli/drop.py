@@ -45,6 +45,7 @@ def drop(*, day: datetime | None, since: datetime | None, until: datetime | None
     try:
         with connect(settings, autocommit=True) as conn:
             found: list[dict[str, Any]] = []
+            store.ready(writing=False)
             for one in days or droppable(conn, store.name, now, settings):
                 if dry_run:
                     reasons = obstacles(conn, store.name, one, now, settings)

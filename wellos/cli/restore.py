@@ -131,7 +131,8 @@ def _as_dict(done: Restored) -> dict[str, Any]:
 def _line(found: dict[str, Any]) -> str:
     day = found["day"]
     if "error" in found:
-        return f"{day}  stays in the archive: {found['error']}"
+        error = found["error"]
+        return error if error.startswith(day) else f"{day} is not restored: {error}"
     if not found["restored"]:
         return f"{day}  could be restored: {found['rows']:,} readings of {found['tenants']} tenants"
     late = f", {found['overlay']:,} came since it was dropped" if found["overlay"] else ""

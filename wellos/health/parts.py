@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from wellos.health.report import State
     from wellos.settings import Settings
+    from wellos.storage.cold.parquet_marker import Marker
 
 __all__ = ["CACHE_STATISTICS", "PARTS", "ask", "cache", "runs"]
 
@@ -130,15 +131,18 @@ def disk(settings: Settings) -> Answer:
 
 
 def cold_store(settings: Settings) -> Answer:
-    """Ask BigQuery for a dataset, or look whether the folder of the archive can be written."""
-    if settings.bigquery_project is not None:
-        from wellos.storage.cold.opening import open_cold  # noqa: PLC0415 - Google's client takes a second
+    """Ask BigQuery for datasets, or look whether the folder is the archive and can be written."""
+    from wellos.storage.cold.opening import marker, open_cold  # noqa: PLC0415 - Google's client takes a second
 
+    if settings.bigquery_project is not None:
         with closing(open_cold(settings)) as store:
             store.inventory(_NOBODY)
+            store.ready(writing=False)
         return "up", f"BigQuery project {settings.bigquery_project} answers"
-    folder = settings.cold_dir or settings.data_dir / "cold"
-    if not folder.exists():
+    archive = marker(settings)
+    folder = archive.folder
+    state, known = _is_the_archive(archive)
+    if state == "up" and not folder.exists():
         return "up", f"{folder} is made with the first archived day"
     if not os.access(folder, os.R_OK | os.X_OK):
         return "down", f"{folder} cannot be read"
@@ -147,7 +151,16 @@ def cold_store(settings: Settings) -> Answer:
             file.write(b"wellos")
     except OSError as error:
         return "down", f"{folder} cannot be written: {error.strerror}"
-    return "up", str(folder)
+    return state, f"{folder}{known}"
+
+
+def _is_the_archive(archive: Marker) -> Answer:
+    """Compare the folder's marker with the database; without an answer of that, nobody can tell whose folder it is."""
+    try:
+        archive.check()
+    except UnreachableError:
+        return "warning", ": whether it is the archive the database alone could tell"
+    return "up", ""
 
 
 PARTS: dict[str, Callable[[Settings], Answer]] = {

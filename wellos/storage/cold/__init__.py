@@ -27,6 +27,7 @@ __all__ = [
     "Copy",
     "DamagedCopyError",
     "Inventory",
+    "NotTheArchiveError",
     "StoreName",
 ]
 
@@ -42,6 +43,10 @@ class ColdError(WellosError):
 
 class DamagedCopyError(ColdError):
     """A copy that cannot be read, or is not there although a receipt says so."""
+
+
+class NotTheArchiveError(ColdError):
+    """What the settings name is not the store that the receipts speak of: nothing may be concluded, nothing changed."""
 
 
 class ColdRetryError(ColdError, RetryableError):
@@ -100,6 +105,13 @@ class ColdStore(Protocol):
     """A cold store. Tenants are slugs; every method may raise ColdError or ColdRetryError."""
 
     name: StoreName
+
+    def ready(self, *, writing: bool) -> None:
+        """Raise NotTheArchiveError unless this is the store that the receipts speak of; with `writing`, ask for rights.
+
+        Every other method does so as well; who is about to change something else asks before. Changes nothing.
+        """
+        ...
 
     def write(self, tenant: str, day: date, pieces: Iterable[Readings], key: str) -> Copy:
         """Replace the tenant's day by these readings, sorted by tag and time over all pieces; atomic for readers.

@@ -46,6 +46,7 @@ from wellos.storage.cold.bigquery_ranges import (
 )
 from wellos.storage.cold.bigquery_rows import file_sha256, unpack_pages, write_empty_file, write_file
 from wellos.storage.cold.bigquery_tables import EMPTY_DAYS, FIELDS, QUARANTINE, READINGS, Tables
+from wellos.storage.cold.register import Register
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
@@ -66,8 +67,16 @@ class BigQueryStore:
     name: StoreName = "bigquery"
 
     def __init__(
-        self, client: bigquery.Client, *, prefix: str, location: str, max_bytes_billed: int, patience: Patience
+        self,
+        client: bigquery.Client,
+        register: Register,
+        *,
+        prefix: str,
+        location: str,
+        max_bytes_billed: int,
+        patience: Patience,
     ) -> None:
+        self._register = register
         self._client = client
         self._jobs = Jobs(client, patience, max_bytes_billed)
         self._tables = Tables(self._jobs, prefix, location)
@@ -84,14 +93,22 @@ class BigQueryStore:
             raise ConfigurationError([problem])
         return cls(
             _client(settings.bigquery_project, settings.bigquery_endpoint),
+            Register(settings, "bigquery"),
             prefix=settings.bigquery_dataset_prefix,
             location=settings.bigquery_location,
             max_bytes_billed=settings.bigquery_max_bytes_billed,
             patience=patience or Patience(),
         )
 
+    def ready(self, *, writing: bool) -> None:  # noqa: ARG002 - BigQuery tells of missing rights when it is written to
+        """Look for the dataset of the first tenant who has receipts; see `ColdStore.ready`."""
+        for tenant in self._register.tenants()[:1]:
+            self._tables.check(tenant, [tenant])
+
     def write(self, tenant: str, day: date, pieces: Iterable[Readings], key: str) -> Copy:
         """Replace the day's partition by one load job; see `ColdStore.write`."""
+        if self._tables.location(tenant) is None:
+            self._tables.check(tenant, self._register.tenants())
         location = self._tables.ensure(tenant, READINGS)
         stem = f"arch-{tenant}-{READINGS}-{partition_id(day)}-"
         # What an earlier process started would replace our copy after it has been proven.
@@ -132,7 +149,7 @@ class BigQueryStore:
     def checksum(self, tenant: str, day: date) -> Checksum:
         """Count and add up the partition by a query, or here where the engine's arithmetic is not exact."""
         location = self._location(tenant, day)
-        with _damage_if_gone(tenant, day):
+        with self._damage_if_gone(tenant, day):
             found = self._prover.checksum(self._tables.name(tenant, READINGS), day, location)
         if not found.rows:
             self._refuse_missing(tenant, [day])
@@ -183,7 +200,10 @@ class BigQueryStore:
 
     def quarantine(self, tenant: str, day: date) -> str | None:
         """Move a copy to a table of its own, `readings_quarantine_...`; see `ColdStore.quarantine`."""
-        if self._tables.location(tenant) is None or self._missing(tenant, [day]):
+        if self._tables.location(tenant) is None:
+            self._tables.check(tenant, self._register.tenants())
+            return None
+        if self._missing(tenant, [day]):
             return None
         aside = f"{QUARANTINE}{partition_id(day)}_{uuid.uuid4().hex[:8]}"
         location = self._tables.ensure(tenant, aside)
@@ -211,14 +231,26 @@ class BigQueryStore:
     def _location(self, tenant: str, day: date) -> str:
         location = self._tables.location(tenant)
         if location is None:
+            self._tables.check(tenant, self._register.tenants())
             raise DamagedCopyError(
                 f"BigQuery: there is no copy of {tenant} {day}: {self._tables.name(tenant, READINGS)}"
             )
         return location
 
+    @contextmanager
+    def _damage_if_gone(self, tenant: str, day: date) -> Iterator[None]:
+        """Take a table that is not found for a copy that is not there, unless the whole dataset is gone."""
+        try:
+            yield
+        except RefusedError as error:
+            if error.reason != "notFound":
+                raise
+            self._tables.check(tenant, self._register.tenants())
+            raise DamagedCopyError(f"there is no copy of {tenant} {day}. {error}") from error
+
     def _query(self, tenant: str, name: str, parameters: Sequence[Parameter], day: date) -> bigquery.QueryJob:
         sql = query(name).replace("{readings}", self._tables.name(tenant, READINGS))
-        with _damage_if_gone(tenant, day):
+        with self._damage_if_gone(tenant, day):
             return self._jobs.query(sql, parameters, self._location(tenant, day), f"reading {tenant} {day}")
 
     def _fetch(self, tenant: str, name: str, parameters: Sequence[Parameter], day: date) -> tuple[list[Readings], int]:
@@ -287,17 +319,6 @@ def _client(project: str, endpoint: str | None) -> bigquery.Client:
             value=project,
         )
         raise ConfigurationError([problem]) from None
-
-
-@contextmanager
-def _damage_if_gone(tenant: str, day: date) -> Iterator[None]:
-    """Take a table that is not found for a copy that is not there."""
-    try:
-        yield
-    except RefusedError as error:
-        if error.reason != "notFound":
-            raise
-        raise DamagedCopyError(f"there is no copy of {tenant} {day}. {error}") from error
 
 
 def _load_config(table: str = READINGS) -> bigquery.LoadJobConfig:

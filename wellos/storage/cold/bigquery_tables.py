@@ -10,11 +10,12 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
-from wellos.storage.cold import ColdError
+from wellos.storage.cold import ColdError, NotTheArchiveError
 from wellos.storage.cold.bigquery_errors import speaking
 from wellos.storage.cold.bigquery_ranges import partition_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from wellos.storage.cold.bigquery_jobs import Jobs
@@ -60,10 +61,12 @@ class Tables:
             raise ColdError(f"{tenant!r} is not the slug of a tenant: [a-z][a-z0-9_]{{0,30}}")
         return f"{self._client.project}.{self._prefix}{tenant}"
 
-    def location(self, tenant: str) -> str | None:
-        """Return where the tenant's dataset is, None when there is none yet."""
+    def location(self, tenant: str, *, again: bool = False) -> str | None:
+        """Return where the tenant's dataset is, None when there is none; `again` looks even if it was there before."""
         dataset = self._dataset(tenant)
         with self._lock:
+            if again:
+                self._locations.pop(dataset, None)
             if dataset not in self._locations:
                 with speaking(f"looking at dataset {dataset}"):
                     try:
@@ -72,6 +75,19 @@ class Tables:
                         return None
                 self._locations[dataset] = found.location
             return self._locations[dataset]
+
+    def check(self, tenant: str, proven: Sequence[str]) -> None:
+        """Raise NotTheArchiveError when the dataset is not there of a tenant of whom copies were proven.
+
+        Of one without, when that of another is not there: then project or prefix are wrong, and nothing is to be made.
+        """
+        for one in [tenant] if tenant in proven else proven[:1]:
+            if self.location(one, again=True) is None:
+                raise NotTheArchiveError(
+                    f"BigQuery: there is no dataset {self._dataset(one)}, and the database has receipts of it. "
+                    "Name the right project in WELLOS_BIGQUERY_PROJECT and prefix in WELLOS_BIGQUERY_DATASET_PREFIX; "
+                    "a dataset that was deleted can be undeleted for seven days. Nothing was changed"
+                )
 
     def ensure(self, tenant: str, table: str) -> str:
         """Make the dataset and the table where they are missing, and check them; return the dataset's location.

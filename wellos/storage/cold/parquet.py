@@ -21,15 +21,16 @@ from wellos.storage.cold import (
     ColdRead,
     ColdRetryError,
     Copy,
+    DamagedCopyError,
     Inventory,
     StoreName,
 )
 from wellos.storage.cold.checksum import checksum
 from wellos.storage.cold.parquet_file import reading_file, write_file
+from wellos.storage.cold.parquet_marker import Marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from wellos.readings import Readings
@@ -48,12 +49,21 @@ class ParquetStore:
 
     name: StoreName = "parquet"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, marker: Marker | None = None) -> None:
         self._folder = folder
+        self._marker = marker or Marker(folder, None)
+
+    def ready(self, *, writing: bool) -> None:
+        """Look for the folder's marker; see `ColdStore.ready`. ConfigurationError when it may not be written."""
+        if writing:
+            self._marker.check_writable()
+        else:
+            self._marker.check()
 
     def write(self, tenant: str, day: date, pieces: Iterable[Readings], key: str) -> Copy:
         """Replace the tenant's day; see `ColdStore.write`. ColdRetryError when another process is at it."""
         path = self._path(tenant, day)
+        self._marker.claim()
         with _speaking(path), self._alone(path.parent):
             for left in path.parent.glob(f"*{_DRAFT}"):
                 left.unlink()  # of a writer that was killed: we have the folder alone
@@ -68,6 +78,7 @@ class ParquetStore:
                 draft.unlink(missing_ok=True)
             for folder in (path.parent, path.parent.parent, self._folder):
                 _sync_folder(folder)
+        self._marker.check()  # the disk may have gone meanwhile, and the file be where it was mounted
         return Copy(str(path.relative_to(self._folder)), rows, size, sha256)
 
     def checksum(self, tenant: str, day: date) -> Checksum:
@@ -98,6 +109,7 @@ class ParquetStore:
         """Move a day's file to `quarantine/`; return its path below the store's folder."""
         path = self._path(tenant, day)
         aside = self._folder / _QUARANTINE / f"{tenant}-{day}-{secrets.token_hex(4)}.parquet"
+        self._marker.check()
         with _speaking(path):
             aside.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -111,6 +123,7 @@ class ParquetStore:
     def inventory(self, tenant: str) -> Sequence[Inventory]:
         """Return rows and bytes of each file of a tenant's, by day."""
         held = []
+        self._marker.check()
         for path in sorted(self._tenant(tenant).glob(f"day=*/{_FILE}")):
             day = date.fromisoformat(path.parent.name.removeprefix("day="))
             with self._reading(tenant, day) as file:
@@ -120,8 +133,16 @@ class ParquetStore:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _reading(self, tenant: str, day: date) -> AbstractContextManager[DayFile]:
-        return reading_file(self._path(tenant, day), _about(tenant, day))
+    @contextmanager
+    def _reading(self, tenant: str, day: date) -> Iterator[DayFile]:
+        path = self._path(tenant, day)
+        self._marker.check()
+        try:
+            with reading_file(path, _about(tenant, day)) as file:
+                yield file
+        except DamagedCopyError:
+            self._marker.check()  # a disk that went meanwhile is no damage
+            raise
 
     def _tenant(self, tenant: str) -> Path:
         # A slug is a folder's name here: nothing that could lead elsewhere gets as far as the disk.

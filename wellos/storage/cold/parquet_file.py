@@ -6,6 +6,7 @@ is; no byte is decoded before its CRC was checked (`parquet_seal`).
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wellos.readings import empty
-from wellos.storage.cold import SCHEMA_VERSION, ColdError, DamagedCopyError
+from wellos.storage.cold import SCHEMA_VERSION, ColdError, ColdRetryError, DamagedCopyError
 from wellos.storage.cold.parquet_seal import Damage, Sealed, seal
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ ROW_GROUP = 1 << 16
 """Readings in a row group: what is decoded for one tag, and held in memory while writing."""
 
 _DAY_US = 86_400_000_000
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENOTDIR})
+"""What the system says of a copy that is something else than a file, at this and any later time."""
 _COLUMNS = ("time", "tag_id", "value", "quality", "status")
 _SCHEMA = pa.schema(
     [
@@ -130,7 +133,7 @@ def reading_file(path: Path, about: Mapping[str, str]) -> Iterator[DayFile]:
     """Open a file while this lasts, and see that it is the one that `about` describes.
 
     DamagedCopyError when it is not there, is another's, or turns out damaged while it is read; ColdError when it may
-    not be read, or a newer version wrote it.
+    not be read, or a newer version wrote it; ColdRetryError when the disk does not answer, which is no damage.
     """
     try:
         with path.open("rb") as file:
@@ -142,6 +145,10 @@ def reading_file(path: Path, about: Mapping[str, str]) -> Iterator[DayFile]:
     except Damage as damage:
         raise DamagedCopyError(f"{path} is damaged: {damage}. {_REMEDY}") from None
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        # Arrow's own complaints of what it reads are OSError as well, without a number.
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE:
+            remedy = "See to the disk, and try again; when it stays, put the file back from a backup of the archive"
+            raise ColdRetryError(f"{path} cannot be read now: {error.strerror}. {remedy}") from error
         reason = " ".join(str(error).split())
         raise DamagedCopyError(f"{path} is damaged: {reason}. {_REMEDY}") from error
 
