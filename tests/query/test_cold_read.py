@@ -191,3 +191,26 @@ def test_a_tenant_that_came_later_has_no_part_in_it(db: PgConnection, reader: Re
     found = reader.readings("newcomer", "PB-001", None, FROM, TO, "raw")
     assert found.frame.is_empty()
     assert found.provenance.tiers == ("warm", "cold")
+
+
+def test_telemetry_says_that_it_lacks_what_came_for_a_dropped_day(
+    db: PgConnection, reader: Reader, truth: Readings
+) -> None:
+    db.execute("UPDATE tags SET name = 'tubing_pressure' WHERE tag_id = 1")
+    drop(db, MIDDLE)
+    db.execute("CALL refresh_aggregates()")
+    start = FROM + timedelta(days=1)
+    assert reader.telemetry("acme", None, FROM, TO).provenance.watermark == TO
+    for tag, watermark in ((2, TO), (1, start)):  # the one is no metric
+        insert(db, pack([to_micros(start + timedelta(hours=5)) + 7], 4000.0, tag, Quality.GOOD))
+        db.execute("CALL refresh_aggregates()")  # passes dropped days over
+        for interval in ("1hour", "1day"):
+            assert reader.telemetry("acme", "PB-001", FROM, TO, interval).provenance.watermark == watermark
+    assert reader.telemetry("acme", None, start + timedelta(hours=9), TO).provenance.watermark == start + timedelta(
+        hours=9
+    )
+    assert reader.telemetry("acme", None, FROM, start).provenance.watermark == start
+    assert reader.telemetry("acme", None, start + timedelta(days=1), TO).provenance.watermark == TO
+    restore(db, MIDDLE, middle(truth))
+    db.execute("CALL refresh_aggregates()")
+    assert reader.telemetry("acme", None, FROM, TO).provenance.watermark == TO

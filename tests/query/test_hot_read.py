@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WHOLE = ("acme", "PB-001", None)
 NAMES = {1: "tag_1", 2: "tag_2"}
 SPOOL = UUID(int=1)
+_ALL = ("GOOD", "UNCERTAIN", "BAD")
 _BEAT = """
 INSERT INTO ingest_instances (spool_id, hostname, pid, started_at, heartbeat_at) VALUES (%s, 'h', 1, now(), now())
 """
@@ -157,3 +158,23 @@ def test_latest(stored: tuple[Reader, Readings, datetime], db: PgConnection, sin
     same(warm.frame, expected)
     assert add_tags(db, 1, "other")
     assert reader.latest("other", "PB-001").frame.is_empty()
+
+
+@pytest.mark.parametrize("doubt", ["behind", "another wrote"])
+def test_latest_at_the_least_doubt(
+    stored: tuple[Reader, Readings, datetime], db: PgConnection, sink: HotSink, doubt: str
+) -> None:
+    """An import, or what came back from quarantine, is stored past ingest: Redis does not know of it."""
+    reader, truth, now = stored
+    late = pack([to_micros(now) - 1], 5.0, 1, Quality.GOOD)
+    other = truth[truth["tag_id"] == 2][-1:]
+    if doubt == "behind":
+        insert(db, late)
+    else:  # of the same time as the latest that Redis has, the better quality
+        sink.write("acme", pack([to_micros(now) - 1], 4.0, 1, Quality.BAD))
+        insert(db, late)
+        db.execute(_LEDGER, (uuid4(),))
+    expected = expected_raw(np.concatenate([late, other]), NAMES, now - timedelta(days=2), now, _ALL)
+    found = reader.latest(*WHOLE)
+    assert_frame_equal(plain(found.frame), expected)
+    assert found.provenance.tiers == (("hot", "warm") if doubt == "behind" else ("warm",))

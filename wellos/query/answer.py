@@ -22,6 +22,7 @@ from wellos.query.intervals import INTERVALS, estimate
 from wellos.query.plan import days_of, plan
 from wellos.query.provenance import Part
 from wellos.query.tiers import TooManyError
+from wellos.storage.cold import DamagedCopyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,10 +97,10 @@ class Answerer:
                 found = self._attempt(question, mode)
             except (_MovedMeanwhile, psycopg.errors.UndefinedTable, psycopg.errors.InternalError_):
                 moved += 1  # a partition or chunk went away under the query
-            except TooManyError:
+            except (TooManyError, DamagedCopyError):
                 if mode is _Mode.EXACT:
                     raise
-                mode = _Mode.EXACT  # whole blocks are more than the range
+                mode = _Mode.EXACT  # whole blocks are more than the range: what is wrong may lie outside
             else:
                 if found is not None:
                     return found

@@ -129,7 +129,10 @@ def runs(wanted: Sequence[Segment]) -> Iterator[Run]:
 
 
 def content_name(scope: Sequence[object], interval: str, tag_ids: Sequence[int], segment: Segment) -> str:
-    """Return the name of what a block holds: after any change of its days, the content has another name."""
-    days = [(day.day.toordinal(), day.place, day.changes, day.newest_change) for day in segment.days]
+    """Return the name of what a block holds: after any change of its days or their proof, it has another name."""
+    days = [
+        (day.day.toordinal(), day.place, day.changes, day.newest_change, day.receipt_id, day.lost is None)
+        for day in segment.days
+    ]
     text = repr((*scope, interval, list(tag_ids), segment.start, segment.end, days))
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()

@@ -39,6 +39,10 @@ class Day:
     """Of a dropped day: the cold store that has the tenant's readings of it; None: it had no part in it."""
     archived: int | None = None
     """How many."""
+    receipt_id: int | None = None
+    """Which says so."""
+    lost: str | None = None
+    """Why that receipt is out of force; None: it is in force."""
 
     @property
     def place(self) -> tuple[datetime | None, datetime | None]:

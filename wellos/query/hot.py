@@ -7,10 +7,12 @@ no tag has a newer reading in the database than in Redis.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from psycopg.rows import scalar_row
 
 from wellos.clock import pace, to_micros
@@ -18,8 +20,8 @@ from wellos.storage import hot
 from wellos.storage.sql import query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
+    from typing import Self
 
     from wellos.clock import Clock
     from wellos.query.redis_link import RedisLink
@@ -33,6 +35,34 @@ _MOST_TAGS = 64
 _MARGIN = timedelta(minutes=10)
 """The oldest hour is on its way out."""
 _HEARTBEAT_S = 60.0
+_EVER, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the database had just before Redis was asked, by which the answer is judged."""
+
+    others: int | None
+    """When somebody who is no ingest last stored readings, in microseconds of its clock."""
+    newest: Mapping[int, datetime]
+    """Time of the newest reading of each tag."""
+
+    @classmethod
+    def read(cls, conn: PgConnection, tag_ids: Sequence[int], start: datetime, end: datetime) -> Self:
+        """Look at tags between start and end."""
+        with conn.cursor(row_factory=scalar_row) as cursor:
+            others: int | None = cursor.execute(query("query_hot")).fetchone()
+        span = {"tags": list(tag_ids), "start": start, "end": end}
+        return cls(others, dict(conn.execute(query("query_newest"), span, binary=True).fetchall()))
+
+    def doubted(self, marks: Sequence[int | None]) -> bool:
+        """Whether Redis may lack readings by the marks of the ingests."""
+        return any(mark is None or (self.others is not None and mark < self.others) for mark in marks)
+
+    def behind(self, found: Readings) -> list[int]:
+        """Return the tags of which the database has a newer reading than was found in Redis."""
+        times = {tag: found["time"][found["tag_id"] == tag].max(initial=0) for tag in self.newest}
+        return [tag for tag, at in self.newest.items() if to_micros(at) > times[tag]]
 
 
 class Hot:
@@ -52,10 +82,7 @@ class Hot:
         instances = self._living(conn)
         if not instances:
             return None
-        with conn.cursor(row_factory=scalar_row) as cursor:
-            others: int | None = cursor.execute(query("query_hot")).fetchone()
-        span = {"tags": list(tag_ids), "start": start, "end": end}
-        newest: dict[int, datetime] = dict(conn.execute(query("query_newest"), span, binary=True).fetchall())
+        stored = _Stored.read(conn, tag_ids, start, end)
         answer = self._link.ask(
             partial(
                 hot.marked_hours,
@@ -68,19 +95,19 @@ class Hot:
         if answer is None:
             return None
         marks, found = answer
-        if any(mark is None or (others is not None and mark < others) for mark in marks):
-            return None
-        behind = any(to_micros(at) > found["time"][found["tag_id"] == tag].max(initial=0) for tag, at in newest.items())
-        return None if behind else found
+        return None if stored.doubted(marks) or stored.behind(found) else found
 
     def latest(self, conn: PgConnection, tenant: str, tag_ids: Sequence[int]) -> Readings | None:
-        """Return the latest reading of each tag that Redis has one of; None where they may not be the latest."""
+        """Return the latest reading of each tag of which Redis has it; None where there is doubt of all of them."""
         instances = self._living(conn)
         if not instances or self._settings.redis_url is None:
             return None
-        found = self._link.ask(lambda client: hot.latest(client, tenant, tag_ids))
-        marks = self._link.ask(lambda client: client.mget([hot.filled_key(one) for one in instances]))
-        return None if found is None or marks is None or None in marks else found
+        stored = _Stored.read(conn, tag_ids, _EVER, _NEVER)
+        answer = self._link.ask(lambda client: hot.marked_latest(client, instances, tenant, tag_ids))
+        if answer is None:
+            return None
+        marks, found = answer
+        return None if stored.doubted(marks) else found[~np.isin(found["tag_id"], stored.behind(found))]
 
     def _living(self, conn: PgConnection) -> list[str]:
         """Return the ingests that lived within the window; none when one of them does not live now."""

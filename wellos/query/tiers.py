@@ -17,7 +17,7 @@ from wellos.errors import ConfigurationError, Problem
 from wellos.query.frames import BUCKETS, buckets_frame
 from wellos.readings import empty, pack
 from wellos.storage import warm
-from wellos.storage.cold import ColdError
+from wellos.storage.cold import ColdError, DamagedCopyError
 from wellos.storage.cold.opening import open_cold
 from wellos.storage.copy import decode_columns, iter_readings
 from wellos.storage.hot_records import keep_best
@@ -169,9 +169,17 @@ class Cold:
     def readings(self, scope: Scope, days: Sequence[Day], start: datetime, end: datetime, most: int) -> ColdFound:
         """Return what the archive has of [start, end) in these dropped days, and what came for them since.
 
-        Of one tag and time the better quality is kept, then what was received later. ColdError; DamagedCopyError.
+        Of one tag and time the better quality is kept, then what was received later. ColdError; DamagedCopyError, also
+        where a copy was proven once and is so no longer: left out, it would be a hole.
         """
         held = [day.day for day in days if day.archived]
+        for day in days:
+            if day.archived and day.lost is not None:
+                raise DamagedCopyError(
+                    f"{day.day} of {scope.tenant} was archived in {day.store}, {day.archived:,} readings, and no "
+                    f"copy of it is proven any more ({day.lost}). Put it back from a backup of the archive, then run "
+                    "`wellos archive --verify`"
+                )
         elsewhere = [day for day in days if day.archived and day.store != self.store]
         if elsewhere:
             first = elsewhere[0]

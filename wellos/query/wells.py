@@ -11,7 +11,7 @@ import polars as pl
 from psycopg import sql
 from psycopg.rows import scalar_row
 
-from wellos.aggregates import day_floor
+from wellos.aggregates import day_floor, day_window
 from wellos.clock import WallClock
 from wellos.errors import ConfigurationError, Problem
 from wellos.query.intervals import INTERVALS, ceil, floor
@@ -23,7 +23,7 @@ from wellos.validation import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from uuid import UUID
 
     import numpy as np
@@ -85,11 +85,16 @@ def read_telemetry(
     )
     span = {"start": start, "end": end}
     source = "telemetry_hourly" if interval == "1hour" else "telemetry_daily"
-    stale = conn.execute(query("query_stale"), {"relation": source, **span}).fetchall()
+    # The overlay first: a day that comes back meanwhile is stale by the time that is asked for.
+    asked = {"wells": list(names), "first": start.date(), "last": (end - timedelta(microseconds=1)).date()}
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        late: date | None = cursor.execute(query("query_telemetry_overlay"), asked).fetchone()
+    stale = [low for low, _ in conn.execute(query("query_stale"), {"relation": source, **span})]
+    stale += [] if late is None else [day_window(late)[0]]
     with conn.cursor() as cursor, cursor.copy(text, {"tenant_id": tenant_id, "wells": list(names), **span}) as copy:
         stream = b"".join(copy)
     frame = _frame(decode_columns(stream, _kinds(statistics)), names, statistics)
-    watermark = min([now, end, *(max(low, start) for low, _ in stale)])
+    watermark = min([now, end, *(max(low, start) for low in stale)])
     return Telemetry(frame, Part("warm", relation, start, end, len(frame)), watermark)
 
 

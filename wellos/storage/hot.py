@@ -47,6 +47,7 @@ __all__ = [
     "latest",
     "latest_key",
     "marked_hours",
+    "marked_latest",
     "open_key",
 ]
 
@@ -102,18 +103,31 @@ def connect(settings: Settings) -> redis.Redis:
 
 def latest(client: redis.Redis, tenant: str, tag_ids: Iterable[int]) -> Readings:
     """Return the latest reading of each of these tags that has one, in the order of the tags."""
+    return marked_latest(client, (), tenant, tag_ids)[1]
+
+
+def marked_latest(
+    client: redis.Redis, instances: Sequence[str], tenant: str, tag_ids: Iterable[int]
+) -> tuple[list[int | None], Readings]:
+    """Return the same, and of that very moment the marks of these ingests (see `filled_key`), None where one is not."""
     tags = np.fromiter(tag_ids, np.int64)
     if not len(tags):
-        return empty()
+        return [None] * len(instances), empty()
     groups, place = np.unique(tags // GROUP, return_inverse=True)
-    pipe = client.pipeline(transaction=False)
+    pipe = client.pipeline(transaction=bool(instances))
+    for instance in instances:
+        pipe.get(filled_key(instance))
     for group in groups.tolist():
         pipe.get(latest_key(tenant, group))
+    answers = pipe.execute()
+    marks = [None if mark is None else int(mark) for mark in answers[: len(instances)]]
     size = GROUP * READING.itemsize
-    slots = np.frombuffer(b"".join((raw or b"").ljust(size, b"\0")[:size] for raw in pipe.execute()), READING)
+    slots = np.frombuffer(
+        b"".join((raw or b"").ljust(size, b"\0")[:size] for raw in answers[len(instances) :]), READING
+    )
     found = slots[place * GROUP + tags % GROUP]
     present: Readings = found[found["tag_id"] == tags]
-    return present
+    return marks, present
 
 
 def last_hours(client: redis.Redis, tag_ids: Iterable[int], since_us: int, until_us: int) -> Readings:
