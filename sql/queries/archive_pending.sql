@@ -8,6 +8,14 @@ WITH days AS (
     FROM generate_series(greatest(%(since)s::date, (SELECT min(d) FROM days_of_readings() AS d))::timestamp,
                          %(until)s::timestamp, '1 day') AS day
     WHERE %(empty)s
+    UNION
+    SELECT day::date
+    FROM (SELECT min(d) AS first, max(d) AS last
+          FROM (SELECT d FROM days_of_readings() AS d
+                UNION SELECT day FROM archive_manifest WHERE store = %(store)s AND state = 'verified') AS known
+          WHERE d BETWEEN coalesce(%(since)s::date, '0001-01-01') AND %(until)s::date) AS span
+    CROSS JOIN generate_series(span.first::timestamp, span.last::timestamp, '1 day') AS day
+    WHERE %(gaps)s
 )
 SELECT t.slug AS tenant, d.day, r.receipt_id, r.rows AS archived_rows, r.verified_at,
        (SELECT count(*) FROM archive_manifest AS m

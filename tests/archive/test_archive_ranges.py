@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ import pytest
 from tests.archiving import DAY, add_day, make_day
 from tests.hooked_store import HookedStore
 from tests.seed import add_tags
+from wellos.archive.archiving import archive_day
 from wellos.archive.ranges import ArchiveFailuresError, archive_days, due, last_due_day
-from wellos.archive.receipts import receipts
+from wellos.archive.receipts import pending, receipts
 from wellos.clock import ScaledClock, to_micros
 from wellos.errors import ConfigurationError
 from wellos.storage.cold import ColdRetryError
@@ -55,6 +57,36 @@ def test_what_is_due(db: PgConnection, database_settings: Settings, store: ColdS
     assert _asked(db, database_settings, store, tenants=["acme"], until=until) == [*both[::2], ("acme", 3, "new")]
     named = _asked(db, database_settings, store, tenants=["acme"], since=DAY - timedelta(9), until=until)
     assert [day for _, day, _ in named] == [0, 1, 2, 3]
+
+
+def test_gaps_are_the_empty_days_between_those_that_are_known(
+    db: PgConnection, database_settings: Settings, store: ColdStore
+) -> None:
+    tags = add_tags(db, 1)
+    for days in (-6, -3):
+        add_day(db, make_day(tags, 5, day=DAY + timedelta(days)), DAY + timedelta(days))
+
+    def gaps(since: int) -> list[int]:
+        found = pending(db, store.name, DAY, since=DAY + timedelta(since), gaps=True)
+        return [(one.day - DAY).days for one in found]
+
+    assert gaps(-90) == [-6, -5, -4, -3]
+    assert gaps(-5) == [-3]
+    archive_day(database_settings, store, "acme", DAY, clock=CLOCK)
+    assert gaps(-90) == [-6, -5, -4, -3, -2, -1]
+    assert gaps(-4) == [-3, -2, -1]
+
+
+def test_those_that_fail_do_not_count(db: PgConnection, database_settings: Settings, store: ColdStore) -> None:
+    tags = add_tags(db, 1)
+    for days in (0, 1):
+        add_day(db, make_day(tags, 5, day=DAY + timedelta(days)), DAY + timedelta(days))
+    asked = due(db, database_settings, store, CLOCK)
+    stranger = replace(asked[0], tenant="nobody")
+    with pytest.raises(ArchiveFailuresError) as caught:
+        archive_days(database_settings, store, [stranger, *asked], clock=CLOCK, most=1)
+    assert [one.tenant for one in caught.value.summary.failures] == ["nobody"]
+    assert [one.receipt.day for one in caught.value.summary.done] == [DAY]
 
 
 def test_what_is_proven_is_skipped_and_what_changed_is_not(

@@ -189,12 +189,45 @@ def test_a_day_that_should_have_left_is_told_with_what_stands_against_it(
     assert datetime(2026, 3, 12, tzinfo=UTC) > NOW
 
 
+def test_a_new_installation_has_nothing_overdue(days: PgConnection, instance: dg.DagsterInstance) -> None:
+    watched = [(TODAY - back * DAY).date() for back in range(1, 150)]
+    days.execute("CALL watch_days(%s::date[])", [watched])
+    result = run(instance, "drop_days")
+    assert checks(result)["nothing_is_overdue"].passed
+    assert told(result, "dropped_days")[None]["dagster/row_count"] == 0
+
+
+def test_a_day_that_fails_fails_the_run_when_the_others_are_done(
+    days: PgConnection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WELLOS_RAW_DAYS", "2")
+    assert run(instance, "archive", FIRST, FIRST + DAY).success
+    assert run(instance, "drop_days").success
+    for back in (5, 4):
+        add_readings(days, TODAY - back * DAY + timedelta(seconds=30), TODAY - back * DAY + timedelta(minutes=2))
+    days.execute("SELECT note_readings_changed(ARRAY[%s, %s])", [FIRST, FIRST + DAY])
+    first = copies()[0]
+    raw = bytearray(first.read_bytes())
+    raw[len(raw) // 2] ^= 0x10
+    first.write_bytes(raw)
+    result = run(instance, "rearchive")
+    assert not result.success
+    (failure,) = [event for event in result.all_node_events if event.event_type_value == "STEP_FAILURE"]
+    assert "2026-03-05: " in str(failure.step_failure_data.error)
+    assert "2026-03-06" not in str(failure.step_failure_data.error)
+    assert days.execute("SELECT rows FROM archive_receipts WHERE day = %s", [FIRST + DAY]).fetchone() == (4 * 1442,)
+
+
 def test_days_before_the_first_partition_are_archived_too(field: PgConnection, instance: dg.DagsterInstance) -> None:
     old = datetime(2014, 1, 24, tzinfo=UTC)
-    add_readings(field, old, old + timedelta(hours=2))
+    for later in (0, 2):
+        add_readings(field, old + later * DAY, old + later * DAY + timedelta(hours=2))
     add_readings(field, TODAY - 5 * DAY, TODAY - 4 * DAY)
     result = run(instance, "archive_older_days")
     assert result.success
     metadata = told(result, "older_days")[None]
-    assert (metadata["archived"], metadata["left"], metadata["readings"]) == (1, 0, 4 * 120)
-    assert field.execute("SELECT day FROM archive_receipts").fetchall() == [(old.date(),)]
+    assert (metadata["archived"], metadata["left"], metadata["readings"]) == (3, 0, 2 * 4 * 120)
+    found = field.execute("SELECT day, rows FROM archive_receipts ORDER BY day").fetchall()
+    assert found == [((old + later * DAY).date(), rows) for later, rows in enumerate((480, 0, 480))], (
+        "the empty day too"
+    )

@@ -103,10 +103,12 @@ def archive_days(
     *,
     clock: Clock | None = None,
     force: bool = False,
+    most: int | None = None,
     progress: Callable[[Pending], None] | None = None,
 ) -> Summary:
     """Archive what `due` returned, by day and tenant. One that fails stops no other; `progress` is called after each.
 
+    `most`: end once so many are archived; those that fail do not count, so that the others have their turn.
     Raises ArchiveFailuresError at the end when any failed; UnreachableError and NotTheArchiveError at once.
     """
     clock = clock or settings.make_clock()
@@ -116,6 +118,8 @@ def archive_days(
         with connect(settings, autocommit=True) as conn:
             watch(conn, {one.day for one in asked})
     for one in asked:
+        if most is not None and len(summary.done) >= most:
+            break
         try:
             summary.done.append(archive_day(settings, store, one.tenant, one.day, clock=clock, force=force))
         except (UnreachableError, NotTheArchiveError):

@@ -137,15 +137,17 @@ def pending(
     since: date | None = None,
     force: bool = False,
     empty: bool = False,
+    gaps: bool = False,
 ) -> list[Pending]:
     """Return what is to be archived up to the day `until`, by day and tenant, from days that are in the warm tier.
 
     A day counts as soon as it has a chunk or partition, for every tenant: one without readings has its receipt too.
-    `empty`: days without, between the first that has one and `until`, as well. `force`: what is proven, as well.
+    `empty`: days without, between the first that has one and `until`, as well. `gaps`: those between the first and the
+    last of the range that have one or are archived, as well. `force`: what is proven, as well.
     """
     asked = {"store": store, "until": until, "tenants": _listed(tenants), "since": since, "force": force}
     with conn.cursor(row_factory=class_row(Pending)) as cursor:
-        return cursor.execute(query("archive_pending"), asked | {"empty": empty}).fetchall()
+        return cursor.execute(query("archive_pending"), asked | {"empty": empty, "gaps": gaps}).fetchall()
 
 
 @dataclass(frozen=True, slots=True)

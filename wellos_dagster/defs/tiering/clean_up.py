@@ -41,7 +41,11 @@ def clean_up(warm: Warm, hot: Hot, clock: PlatformClock) -> dg.MaterializeResult
     Log lines of Dagster's runs and ticks of schedules and sensors that are gone, after 30 days (of those there are,
     Dagster's own retention; runs and all that says what became of an asset stay); notes of changes that every copy has
     seen; buckets of aggregates beyond `WELLOS_AGGREGATE_DAYS`; keys of the query cache without an end; what Redis holds
-    of tags retired long ago. Stored spool segments are ingest's: only those are counted that nobody removes.
+    of tags retired long ago. Other keys of the cache go by themselves, as each has its end.
+
+    Stored spool segments are ingest's to remove: it alone knows that its cursor is on disk and what a database that
+    fell back to an older state still needs, and ingest that starts would find the spool taken. Those are counted that
+    no ingest has removed.
     """
     settings = load_settings()
     rows: list[dict[str, Any]] = []

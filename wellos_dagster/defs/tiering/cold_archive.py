@@ -175,6 +175,8 @@ def older_days(context: dg.AssetExecutionContext, warm: Warm, cold: Cold) -> dg.
     """Archives the days before the first partition, `WELLOS_PARTITIONS_START`, in the same way, the oldest first.
 
     Imports and recordings may be older than any partition: without this they would stay in the warm tier for ever.
+    Days without readings between the first and the last of them follow. Where some fail, the others are archived all
+    the same, and the run fails at its end.
     """
     from wellos.archive.ranges import ArchiveFailuresError, archive_days, last_due_day  # noqa: PLC0415 - NumPy
     from wellos.archive.receipts import pending  # noqa: PLC0415 - same
@@ -184,8 +186,10 @@ def older_days(context: dg.AssetExecutionContext, warm: Warm, cold: Cold) -> dg.
     until = min(last_due_day(settings, clock), START - timedelta(days=1))
     with cold.open() as store, warm.connect(autocommit=True) as conn:
         waiting = pending(conn, store.name, until)
+        held = set(waiting)
+        waiting += [one for one in pending(conn, store.name, until, gaps=True) if one not in held]
         try:
-            done = archive_days(settings, store, waiting[:_MOST_OLDER], clock=clock).done
+            done = archive_days(settings, store, waiting, clock=clock, most=_MOST_OLDER).done
         except ArchiveFailuresError as error:
             raise dg.Failure(
                 description=str(error),

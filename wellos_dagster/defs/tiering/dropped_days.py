@@ -1,7 +1,7 @@
 """Days that leave the warm tier once they are proven to be in the cold one, and those that late readings bring back."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,6 +21,7 @@ __all__ = ["dropped_days", "nothing_is_overdue", "rearchived_days"]
 
 _MOST_DAYS = 62
 """Days of one run; the others have the next night."""
+_SHOWN_FIRST = ("failed", "dropped", "busy", "kept")
 _OVERDUE_WARN, _OVERDUE_ERROR = timedelta(days=2), timedelta(days=14)
 _METADATA = table_metadata(
     "reading_days",
@@ -49,7 +50,8 @@ def dropped_days(context: dg.AssetExecutionContext, warm: Warm, cold: Cold) -> d
     """Drops days older than `WELLOS_RAW_DAYS` from the warm tier, each only when every tenant's copy is proven again.
 
     The store adds up its copies, and PostgreSQL the day, under a lock that keeps writers out; ingest must not hold
-    readings of it. A day that does not pass stays, and the table says why and what to do.
+    readings of it. A day that does not pass stays, and the table says why and what to do. Those behind it are tried all
+    the same; where one fails, the run fails at its end and names it.
     """
     from wellos.tiers.leaving import drop_due_days  # noqa: PLC0415 - NumPy, only when it runs
 
@@ -72,7 +74,8 @@ def rearchived_days(context: dg.AssetExecutionContext, cold: Cold) -> dg.Materia
     """Archives dropped days anew for which readings came since: restored, archived with them, dropped again.
 
     Until then those readings are beside the copy, and reads merge both. A run that is cut off leaves each day whole in
-    one of the tiers, and the next goes on.
+    one of the tiers, and the next goes on. Where a day fails, the others are done all the same, and the run fails at
+    its end.
     """
     from wellos.tiers.leaving import rearchive_late_days  # noqa: PLC0415 - NumPy, only when it runs
 
@@ -88,19 +91,22 @@ def _told(context: dg.AssetExecutionContext, found: "Iterable[Leaving]") -> dg.M
         context.log.info("%s %s %s", one.day, one.outcome, one.reason)
     outcomes = Counter(one.outcome for one in rows)
     reasons: dict[str, Any] = {"first_reason": next((one.reason for one in rows if one.reason), "none")}
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(rows),
-            "days_dropped": outcomes["dropped"],
-            "days_kept": outcomes["kept"],
-            "days_busy": outcomes["busy"],
-            "rows_dropped": sum(one.rows for one in rows),
-            "bytes_freed": sum(one.bytes for one in rows),
-            "duration_s": seconds(sum(one.seconds for one in rows)),
-            **reasons,
-            "day_table": records(rows),
-        }
-    )
+    shown = sorted(rows, key=lambda one: _SHOWN_FIRST.index(one.outcome))
+    metadata = {
+        "dagster/row_count": len(rows),
+        "days_dropped": outcomes["dropped"],
+        "days_kept": outcomes["kept"],
+        "days_busy": outcomes["busy"],
+        "days_failed": outcomes["failed"],
+        "rows_dropped": sum(one.rows for one in rows),
+        "bytes_freed": sum(one.bytes for one in rows),
+        "duration_s": seconds(sum(one.seconds for one in rows)),
+        **reasons,
+        "day_table": records(shown),
+    }
+    if failed := [f"{one.day}: {one.reason}" for one in rows if one.outcome == "failed"]:
+        raise dg.Failure(description="\n".join(failed), metadata=metadata, allow_retries=False)
+    return dg.MaterializeResult(metadata=metadata)
 
 
 @dg.asset_check(
@@ -118,17 +124,16 @@ def nothing_is_overdue(warm: Warm, clock: PlatformClock) -> dg.AssetCheckResult:
     from wellos.tiers.leaving import past_retention  # noqa: PLC0415 - same
 
     settings, now = load_settings(), clock.now()
+    store = store_name(settings)
     with warm.connect(autocommit=True) as conn:
         kept = dict(conn.execute("SELECT day, keep_until FROM reading_days WHERE keep_until IS NOT NULL").fetchall())
-        overdue = [
-            day
-            for day in past_retention(conn, settings, now - _OVERDUE_WARN)
-            if day not in kept or kept[day] < now - _OVERDUE_WARN
-        ]
-        said = [
-            f"{day}: {'; '.join(obstacles(conn, store_name(settings), day, now, settings))}" for day in overdue[:10]
-        ]
-        worst = bool(past_retention(conn, settings, now - _OVERDUE_ERROR)) and bool(overdue)
+
+        def since(moment: datetime) -> list[date]:
+            days = past_retention(conn, store, settings, moment)
+            return [day for day in days if day not in kept or kept[day] < moment]
+
+        overdue, worst = since(now - _OVERDUE_WARN), bool(since(now - _OVERDUE_ERROR))
+        said = [f"{day}: {'; '.join(obstacles(conn, store, day, now, settings))}" for day in overdue[:10]]
     return dg.AssetCheckResult(
         passed=not overdue,
         severity=dg.AssetCheckSeverity.ERROR if worst else dg.AssetCheckSeverity.WARN,

@@ -32,7 +32,8 @@ archive_job = dg.define_asset_job(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
         "At 02:00 UTC: every tenant's day that has been over for `WELLOS_ARCHIVE_AFTER_DAYS` by the platform's clock "
-        f"and is not archived, or changed since; {MOST_DAYS} consecutive days of one tenant a run."
+        "and is not archived, or changed since, and the days without readings between them; "
+        f"{MOST_DAYS} consecutive days of one tenant a run."
     ),
 )
 def nightly_archive(context: dg.ScheduleEvaluationContext, warm: Warm) -> list[dg.RunRequest] | dg.SkipReason:
@@ -44,7 +45,7 @@ def nightly_archive(context: dg.ScheduleEvaluationContext, warm: Warm) -> list[d
     known = set(context.instance.get_dynamic_partitions("tenants"))
     with warm.connect(autocommit=True) as conn:
         last = last_due_day(settings, settings.make_clock())
-        found = pending(conn, store_name(settings), last, since=START)
+        found = pending(conn, store_name(settings), last, since=START, gaps=True)
     night = f"{context.scheduled_execution_time:%Y-%m-%d}"
     runs = [
         request(one, run_key=f"{night} {one.tenant} {one.first}..{one.last}", trigger="nightly")
