@@ -136,7 +136,7 @@ def test_the_answer_is_the_truth(
     made = load_settings(
         database_url=module_database_url,
         redis_url=redis_server.url,
-        data_dir=tmp_path_factory.mktemp("data"),
+        data_dir=tmp_path_factory.getbasetemp() / "any_split",  # one database has one archive
         clock=f"{now:%Y-%m-%dT%H:%M:%SZ}@{now:%Y-%m-%dT%H:%M:%SZ}*0.000001",
         hot_hours=9,
         **(
