@@ -1,5 +1,5 @@
--- When somebody who is no ingest last stored readings, in microseconds of this server's clock; null when nobody did.
--- One step of the index for each spool: there are few.
+-- When somebody who is no ingest last stored readings of %(since)s (a UTC day) or later, in microseconds of this
+-- server's clock, null when nobody did; and this server's clock. One step of the index for each spool: there are few.
 WITH RECURSIVE spools AS (
     (SELECT spool_id FROM ingest_ledger ORDER BY spool_id LIMIT 1)
     UNION ALL
@@ -7,9 +7,11 @@ WITH RECURSIVE spools AS (
     FROM spools AS s
     WHERE s.spool_id IS NOT NULL
 )
-SELECT (extract(epoch FROM max(last.committed_at)) * 1000000)::bigint
+SELECT (extract(epoch FROM max(last.committed_at)) * 1000000)::bigint,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 FROM spools AS s
 CROSS JOIN LATERAL (
-    SELECT l.committed_at FROM ingest_ledger AS l WHERE l.spool_id = s.spool_id ORDER BY l.seq DESC LIMIT 1
+    SELECT max(l.committed_at) AS committed_at FROM ingest_ledger AS l
+    WHERE l.spool_id = s.spool_id AND l.newest_day >= %(since)s
 ) AS last
 WHERE NOT EXISTS (SELECT FROM ingest_instances AS i WHERE i.spool_id = s.spool_id)

@@ -238,6 +238,7 @@ async def test_a_peer_that_accepts_and_never_answers_is_left_and_found_again(
             with publisher(own_mqtt_broker.port) as source:
                 await source.numbers("half", range(100))
                 await until(lambda: one.spooled == 100)
+                await until(lambda: one.counters.stored["stored"] == 100)  # the sink has its connection
                 tasks, files = len(asyncio.all_tasks()), open_files()
                 link.silent = True
                 await source.numbers("half", range(100, 200))

@@ -38,8 +38,8 @@ INSERT INTO ingest_instances (spool_id, hostname, pid, started_at, heartbeat_at)
 
 _LEDGER = """
 INSERT INTO ingest_ledger (spool_id, seq, connection_id, received, quarantined, duplicates, shed, rows, stored,
-                           received_at, committed_at)
-VALUES (%s, 1, 1, 1, 0, 0, 0, 1, 1, now(), now() + interval '1 hour')
+                           received_at, committed_at, newest_day)
+VALUES (%s, 1, 1, 1, 0, 0, 0, 1, 1, now(), now() + interval '1 hour', now() AT TIME ZONE 'UTC')
 """
 
 

@@ -43,15 +43,15 @@ class _Stored:
     """What the database had just before Redis was asked, by which the answer is judged."""
 
     others: int | None
-    """When somebody who is no ingest last stored readings, in microseconds of its clock."""
+    """When somebody who is no ingest last stored readings of the last hours, in microseconds of its clock."""
     newest: Mapping[int, datetime]
     """Time of the newest reading of each tag."""
 
     @classmethod
-    def read(cls, conn: PgConnection, tag_ids: Sequence[int], start: datetime, end: datetime) -> Self:
-        """Look at tags between start and end."""
+    def read(cls, conn: PgConnection, tag_ids: Sequence[int], start: datetime, end: datetime, oldest: datetime) -> Self:
+        """Look at tags between start and end; others matter from the day of `oldest` on, Redis has nothing before."""
         with conn.cursor(row_factory=scalar_row) as cursor:
-            others: int | None = cursor.execute(query("query_hot")).fetchone()
+            others: int | None = cursor.execute(query("query_hot"), {"since": oldest.date()}).fetchone()
         span = {"tags": list(tag_ids), "start": start, "end": end}
         return cls(others, dict(conn.execute(query("query_newest"), span, binary=True).fetchall()))
 
@@ -75,14 +75,17 @@ class Hot:
         """Return from when on Redis may serve these tags; None: there is no Redis, or there are too many of them."""
         if self._settings.redis_url is None or len(tag_ids) > _MOST_TAGS:
             return None
-        return self._clock.now() - timedelta(hours=self._settings.hot_hours) + _MARGIN
+        return self._oldest() + _MARGIN
+
+    def _oldest(self) -> datetime:
+        return self._clock.now() - timedelta(hours=self._settings.hot_hours)
 
     def readings(self, conn: PgConnection, tag_ids: Sequence[int], start: datetime, end: datetime) -> Readings | None:
         """Return the readings of [start, end), by tag and time; None where Redis may lack any."""
         instances = self._living(conn)
         if not instances:
             return None
-        stored = _Stored.read(conn, tag_ids, start, end)
+        stored = _Stored.read(conn, tag_ids, start, end, self._oldest())
         answer = self._link.ask(
             partial(
                 hot.marked_hours,
@@ -102,7 +105,7 @@ class Hot:
         instances = self._living(conn)
         if not instances or self._settings.redis_url is None:
             return None
-        stored = _Stored.read(conn, tag_ids, _EVER, _NEVER)
+        stored = _Stored.read(conn, tag_ids, _EVER, _NEVER, self._oldest())
         answer = self._link.ask(lambda client: hot.marked_latest(client, instances, tenant, tag_ids))
         if answer is None:
             return None
